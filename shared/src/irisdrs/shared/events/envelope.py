@@ -1,0 +1,151 @@
+"""The envelope: CloudEvents 1.0, structured JSON mode, at most 64 KiB.
+
+Source: CloudEvents 1.0.2 (CNCF), the JSON event format, and its distributed tracing extension (`traceparent`).
+"""
+
+import json
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from irisdrs.shared.errors import BadMessage
+from irisdrs.shared.events.event import Event
+from irisdrs.shared.events.facts import (
+    ExposureAborted,
+    ExposureDue,
+    ExposureEnded,
+    ExposureStarted,
+    FrameReady,
+    FrameReduced,
+    ObservationEnded,
+    ObservationStarted,
+    ProcessingFailed,
+    ProductStored,
+    ReadFailed,
+    ReadWritten,
+)
+
+#: Largest message, bytes: pixels never travel on the bus.
+MAX_BYTES = 64 * 1024
+
+#: TAI - UTC, seconds, since 2017-01-01 (IERS Bulletin C 52 and later: no leap second since).
+TAI_MINUS_UTC_S = 37
+
+#: Content type of an encoded envelope.
+CONTENT_TYPE = "application/cloudevents+json"
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    kind.cloud_type(): kind
+    for kind in (
+        ObservationStarted,
+        ObservationEnded,
+        ExposureStarted,
+        ExposureEnded,
+        ExposureAborted,
+        ReadWritten,
+        ReadFailed,
+        ExposureDue,
+        FrameReady,
+        FrameReduced,
+        ProductStored,
+        ProcessingFailed,
+    )
+}
+
+
+class Envelope(BaseModel):
+    """One telling of an event: when, by whom, caused by what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str = Field(description="Deterministic id of the event (UUIDv5)")
+    type: str = Field(description="org.tmt.iris.drs.<entity>.<verb>.v<version>")
+    source: str = Field(description="Who tells it: /iris/drs/<service>")
+    subject: str = Field(description="What it is about")
+    time: datetime = Field(description="When it was told (UTC)")
+    timetai: str = Field(description="The same instant in TAI, ISO 8601")
+    datacontenttype: Literal["application/json"] = "application/json"
+    correlationid: str = Field(description="Observation that it belongs to")
+    causationid: str = Field(description="Id of the event that caused it; its own id when nothing did")
+    traceparent: str = Field(
+        description="W3C trace context", pattern="^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+    )
+    data: dict[str, object]
+
+
+def encode(event: Event, source: str, cause: Envelope | None = None) -> bytes:
+    """Put an event into an envelope.
+
+    Parameters
+    ----------
+    event : Event
+    source : str
+        Name of the service that tells it.
+    cause : Envelope, optional
+        Envelope of the event whose handling gave this one: passes on correlation and trace.
+
+    Raises
+    ------
+    ValueError
+        If the message would be larger than `MAX_BYTES`.
+    """
+    now = datetime.now(UTC)
+    trace = cause.traceparent.split("-")[1] if cause else secrets.token_hex(16)
+    envelope = Envelope(
+        id=event.event_id,
+        type=event.cloud_type(),
+        source=f"/iris/drs/{source}",
+        subject=event.subject,
+        time=now,
+        timetai=(now + timedelta(seconds=TAI_MINUS_UTC_S)).replace(tzinfo=None).isoformat(),
+        correlationid=event.correlation_id,
+        causationid=cause.id if cause else event.event_id,
+        traceparent=f"00-{trace}-{secrets.token_hex(8)}-01",
+        data=event.model_dump(mode="json"),
+    )
+    message = envelope.model_dump_json().encode()
+    if len(message) > MAX_BYTES:
+        raise ValueError(f"{event.cloud_type()} {event.subject}: {len(message)} bytes, at most {MAX_BYTES}")
+    return message
+
+
+def decode(message: bytes) -> tuple[Envelope, Event]:
+    """Read a message.
+
+    Raises
+    ------
+    BadMessage
+        If it is too large, no JSON, no envelope, of an unknown type or version, or its data do not fit the type.
+    """
+    if len(message) > MAX_BYTES:
+        raise BadMessage(f"A message of {len(message)} bytes: at most {MAX_BYTES} are read.")
+    try:
+        envelope = Envelope.model_validate_json(message)
+    except ValidationError as error:
+        raise BadMessage(f"The message is no CloudEvents envelope: {_short(error)}.") from error
+    kind = EVENT_TYPES.get(envelope.type)
+    if kind is None:
+        raise BadMessage(
+            f"Unknown event type {envelope.type!r}.",
+            remedy="Is the sender of a newer version? Then upgrade and re-drive.",
+        )
+    try:
+        event = kind.model_validate_json(json.dumps(envelope.data))
+    except ValidationError as error:
+        raise BadMessage(
+            f"The data of {envelope.type} {envelope.subject} do not fit: {_short(error)}."
+        ) from error
+    if event.event_id != envelope.id:
+        raise BadMessage(f"{envelope.type} {envelope.subject}: the id is not the one of its data.")
+    return envelope, event
+
+
+def _short(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the text"
+    return f"{where}: {first['msg']}" + (
+        f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    )

@@ -1,0 +1,104 @@
+"""The three bases of all events, and their identity.
+
+An event is a small frozen fact in the past tense. Its id is computed from what it says, so that the same fact told
+twice is one event. Attributes of the *telling* (time, cause, correlation, trace) belong to the envelope.
+"""
+
+import uuid
+from datetime import date, datetime
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from irisdrs.shared.identifiers import OBSERVATION_PATTERN, Detector, ExposureId, ExposureType
+from irisdrs.shared.store.port import ObjectRef
+
+TYPE_PREFIX = "org.tmt.iris.drs"
+
+#: Name space of event ids (UUIDv5 of the DNS name `drs.iris.tmt.org`).
+EVENT_IDS = uuid.uuid5(uuid.NAMESPACE_DNS, "drs.iris.tmt.org")
+
+
+class Event(BaseModel):
+    """A fact. Subclasses name their `entity_verb` (``frame.ready``), `area` and `version`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: ``<entity>.<verb>``: the middle of the CloudEvents type and the end of the routing key.
+    entity_verb: ClassVar[str]
+    #: Area of the routing key: ``iris.<area>.<entity>.<verb>``.
+    area: ClassVar[str]
+    version: ClassVar[int] = 1
+    #: Whether a broker must refuse the event when no queue takes it.
+    mandatory: ClassVar[bool] = True
+
+    @classmethod
+    def cloud_type(cls) -> str:
+        """CloudEvents `type`."""
+        return f"{TYPE_PREFIX}.{cls.entity_verb}.v{cls.version}"
+
+    @property
+    def routing_key(self) -> str:
+        """Key that the topic exchange routes by."""
+        return f"iris.{self.area}.{self.entity_verb}" if self.area else f"iris.{self.entity_verb}"
+
+    @property
+    def subject(self) -> str:
+        """What the event is about; with the type it is the idempotency key."""
+        raise NotImplementedError
+
+    @property
+    def correlation_id(self) -> str:
+        """What ties the events of one observation together."""
+        return self.subject
+
+    @property
+    def announces(self) -> ObjectRef | None:
+        """The object that the event announces, if it announces one."""
+        found = getattr(self, "object", None)
+        return found if isinstance(found, ObjectRef) else None
+
+    @property
+    def event_id(self) -> str:
+        """UUIDv5 of type, idempotency key and, where it announces an object, its SHA-256."""
+        announced = self.announces
+        parts = [self.cloud_type(), self.subject, announced.sha256 if announced else ""]
+        return str(uuid.uuid5(EVENT_IDS, "|".join(parts)))
+
+
+class ExposureEvent(Event):
+    """A fact about one exposure of one detector."""
+
+    observation: str = Field(description="Observation id", pattern=OBSERVATION_PATTERN)
+    exposure_type: ExposureType = Field(description="Exposure type")
+    exposure: int = Field(description="Exposure number", ge=0, le=9999)
+    detector: Detector
+    night: date = Field(description="Night, as UT date")
+
+    @property
+    def exposure_id(self) -> ExposureId:
+        """The exposure that the event is about."""
+        return ExposureId(self.observation, self.detector, self.exposure_type, self.exposure)
+
+    @property
+    def program(self) -> str:
+        """Semester and program."""
+        return self.observation[:9]
+
+    @property
+    def routing_key(self) -> str:
+        return f"{super().routing_key}.{self.detector}"
+
+    @property
+    def subject(self) -> str:
+        return str(self.exposure_id)
+
+    @property
+    def correlation_id(self) -> str:
+        return self.observation
+
+
+class ExposedEvent(ExposureEvent):
+    """A fact about photons that were collected: it carries the start of the latency budget."""
+
+    photons_end: datetime = Field(description="When the last photon of it was collected (UTC)")

@@ -1,0 +1,96 @@
+"""What an observation is: the facts that the edge stores before it announces them.
+
+`observations/{night}/{observation}.json` holds an `ObservationPlan`. Whoever missed a message reads the store.
+"""
+
+from datetime import date
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from irisdrs.shared.identifiers import (
+    OBSERVATION_PATTERN,
+    Detector,
+    ExposureId,
+    ExposureType,
+    ObservingMode,
+    SamplingMode,
+)
+
+
+class SkyPolicy(StrEnum):
+    """When a science frame waits for a sky frame."""
+
+    NONE = "NONE"
+    PREFERRED = "PREFERRED"
+    REQUIRED = "REQUIRED"
+
+
+class Facts(BaseModel):
+    """Frozen facts: no field is added, changed or ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sampling(Facts):
+    """How every exposure of an observation is read out."""
+
+    mode: SamplingMode = Field(description="How the reads of a ramp become a frame")
+    reads: int = Field(description="Reads in a ramp", ge=1, le=99999)
+    ramps: int = Field(description="Ramps in an exposure", ge=1, le=9999)
+    read_time_s: float = Field(description="Time from one read to the next, seconds", gt=0)
+    shape: tuple[int, int] = Field(description="Rows and columns of a read, pixels")
+
+    @property
+    def ramp_time_s(self) -> float:
+        """Time from the reset to the end of the last read of a ramp, seconds."""
+        return self.reads * self.read_time_s
+
+
+class PlannedExposure(Facts):
+    """One exposure of an observation, on all its detectors."""
+
+    number: int = Field(description="Exposure number", ge=0, le=9999)
+    type: ExposureType = Field(description="Science, sky, calibration, ...")
+    offset_arcsec: tuple[float, float] = Field(
+        description="Dither offset from the target: East, North, arcsec"
+    )
+
+
+class ObservationPlan(Facts):
+    """The whole observation as it is planned, with the CRDS context that it is pinned to."""
+
+    observation: str = Field(description="Observation id", pattern=OBSERVATION_PATTERN)
+    night: date = Field(description="Night, as UT date")
+    mode: ObservingMode = Field(description="Observing mode")
+    filter: str = Field(description="Filter name (instrument.FILTERS)")
+    scale_arcsec: float = Field(description="Plate scale, arcsec per pixel or spaxel", gt=0)
+    grating: str = Field(description="Grating name, or MIRROR", default="MIRROR")
+    detectors: tuple[Detector, ...] = Field(description="Detectors that are read out", min_length=1)
+    ra_deg: float = Field(description="Target right ascension ICRS, degrees", ge=0, lt=360)
+    dec_deg: float = Field(description="Target declination ICRS, degrees", ge=-90, le=90)
+    position_angle_deg: float = Field(description="From North through East to detector +y, degrees")
+    sampling: Sampling
+    exposures: tuple[PlannedExposure, ...] = Field(min_length=1)
+    sky_policy: SkyPolicy = SkyPolicy.PREFERRED
+    crds_context: str = Field(description="CRDS context that the observation is pinned to")
+
+    @model_validator(mode="after")
+    def _numbers_are_unique(self) -> "ObservationPlan":
+        numbers = [exposure.number for exposure in self.exposures]
+        if len(set(numbers)) != len(numbers):
+            raise ValueError(f"exposure numbers repeat: {numbers}")
+        return self
+
+    @property
+    def program(self) -> str:
+        """Semester and program, ``2034B-007``."""
+        return self.observation[:9]
+
+    def exposure_ids(self) -> list[ExposureId]:
+        """Every exposure of every detector that should exist, in order."""
+        return [
+            ExposureId(self.observation, detector, exposure.type, exposure.number)
+            for exposure in self.exposures
+            for detector in self.detectors
+        ]
