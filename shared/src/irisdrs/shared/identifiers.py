@@ -119,9 +119,7 @@ class ProductId:
         """
         found = _PRODUCT.fullmatch(text)
         if found is None:
-            raise ValueError(
-                f"{text!r} is no IRIS product id such as 2034B-007-123-IRIS-IMG1-SCI0-0034-L1-raw"
-            )
+            raise ValueError(f"{text!r} is no IRIS product id such as 2034B-007-123-IRIS-IMG1-SCI0-0034-L1-raw")
         return cls(ExposureId.parse(found["exposure"]), int(found["level"]), found["kind"])
 
     def __str__(self) -> str:

@@ -66,9 +66,7 @@ class Job:
 def software_version() -> str:
     """Our version, and a hash of every installed distribution and the Python version: ``0.1.0+3f9a0c51d2e4``."""
     ours = importlib.metadata.version("irisdrs-shared")
-    installed = sorted(
-        {f"{d.name.lower()}=={d.version}" for d in importlib.metadata.distributions() if d.name}
-    )
+    installed = sorted({f"{d.name.lower()}=={d.version}" for d in importlib.metadata.distributions() if d.name})
     return f"{ours}+{_digest([installed, platform.python_version()])[:12]}"
 
 

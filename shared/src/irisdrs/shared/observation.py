@@ -52,9 +52,7 @@ class PlannedExposure(Facts):
 
     number: int = Field(description="Exposure number", ge=0, le=9999)
     type: ExposureType = Field(description="Science, sky, calibration, ...")
-    offset_arcsec: tuple[float, float] = Field(
-        description="Dither offset from the target: East, North, arcsec"
-    )
+    offset_arcsec: tuple[float, float] = Field(description="Dither offset from the target: East, North, arcsec")
 
 
 class ObservationPlan(Facts):

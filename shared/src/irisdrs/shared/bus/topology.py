@@ -127,7 +127,5 @@ def queues_for(event: Event) -> list[Queue]:
         queue
         for queue in QUEUES
         if isinstance(event, queue.takes)
-        and (
-            queue.detector is None or not isinstance(event, ExposureEvent) or event.detector == queue.detector
-        )
+        and (queue.detector is None or not isinstance(event, ExposureEvent) or event.detector == queue.detector)
     ]

@@ -70,9 +70,7 @@ class Envelope(BaseModel):
     datacontenttype: Literal["application/json"] = "application/json"
     correlationid: str = Field(description="Observation that it belongs to")
     causationid: str = Field(description="Id of the event that caused it; its own id when nothing did")
-    traceparent: str = Field(
-        description="W3C trace context", pattern="^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
-    )
+    traceparent: str = Field(description="W3C trace context", pattern="^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
     data: dict[str, object]
 
 
@@ -135,9 +133,7 @@ def decode(message: bytes) -> tuple[Envelope, Event]:
     try:
         event = kind.model_validate_json(json.dumps(envelope.data))
     except ValidationError as error:
-        raise BadMessage(
-            f"The data of {envelope.type} {envelope.subject} do not fit: {_short(error)}."
-        ) from error
+        raise BadMessage(f"The data of {envelope.type} {envelope.subject} do not fit: {_short(error)}.") from error
     if event.event_id != envelope.id:
         raise BadMessage(f"{envelope.type} {envelope.subject}: the id is not the one of its data.")
     return envelope, event
@@ -146,6 +142,4 @@ def decode(message: bytes) -> tuple[Envelope, Event]:
 def _short(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "the text"
-    return f"{where}: {first['msg']}" + (
-        f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    )
+    return f"{where}: {first['msg']}" + (f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else "")

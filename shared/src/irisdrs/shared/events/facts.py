@@ -118,9 +118,7 @@ class FrameReady(ExposedEvent):
     sampling_mode: SamplingMode
     reads_used: int = Field(ge=0)
     reads_expected: int = Field(ge=1)
-    saturated_fraction: float = Field(
-        description="Fraction of science pixels with a saturated read", ge=0, le=1
-    )
+    saturated_fraction: float = Field(description="Fraction of science pixels with a saturated read", ge=0, le=1)
     crds_context: str
     software_version: str
     inputs_hash: str
@@ -147,9 +145,7 @@ class FrameReduced(ExposedEvent):
     crds_context: str
     references: dict[str, str] = Field(description="Reference type to file name")
     step_versions: dict[str, str] = Field(description="Step to version")
-    quality: dict[str, float] = Field(
-        description="Figures of quality: sky level, noise, fraction of bad pixels"
-    )
+    quality: dict[str, float] = Field(description="Figures of quality: sky level, noise, fraction of bad pixels")
     software_version: str
     inputs_hash: str
     job_hash: str
