@@ -1,0 +1,226 @@
+"""The store as a directory: every object is a plain file under its key.
+
+Written once: the bytes go to a temporary file, its metadata beside, and an exclusive hard link makes the object appear,
+whole or not at all. Metadata lie in ``.metadata/{key}/{sha256}.json``; they are there before the object is, and are named
+by its content, so that a writer that lost the race or died leaves nothing that could be taken for the winner's.
+"""
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import structlog
+
+from irisdrs.shared.errors import CorruptObject, Outage
+from irisdrs.shared.store.port import FITS, ObjectRef, Put, StoredObject
+
+_log = structlog.get_logger(__name__)
+
+#: A key is slash-separated segments that begin with a letter or digit: no dot files, no `..`, nothing absolute.
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*")
+_METADATA_KEY = re.compile(r"[a-z0-9-]+")
+
+#: Errors of the operating system that are not the caller's fault and may go away.
+_AWAY = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+
+
+class DirectoryStore:
+    """A `Store` in a directory of a file system that has hard links.
+
+    Parameters
+    ----------
+    root : Path
+        Created if it is not there.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+        self._uploads = self._root / ".uploads"
+        self._metadata = self._root / ".metadata"
+        self._uploads.mkdir(parents=True, exist_ok=True)
+
+    async def put(
+        self, key: str, data: bytes, *, media_type: str = FITS, metadata: Mapping[str, str] | None = None
+    ) -> Put:
+        """Write an object unless the key exists; then adopt what is there."""
+        return await asyncio.to_thread(self._put, key, data, media_type, metadata or {})
+
+    async def put_file(
+        self, key: str, path: Path, *, media_type: str = FITS, metadata: Mapping[str, str] | None = None
+    ) -> Put:
+        """Like `put`, with the bytes of a local file."""
+        return await asyncio.to_thread(self._put, key, path, media_type, metadata or {})
+
+    async def head(self, key: str) -> StoredObject | None:
+        """Facts of an object, or None when there is none."""
+        return await asyncio.to_thread(self._head, key)
+
+    async def get(self, ref: ObjectRef) -> bytes:
+        """Bytes of an object, verified."""
+        return await asyncio.to_thread(self._get, ref)
+
+    @contextlib.asynccontextmanager
+    async def local(self, ref: ObjectRef) -> AsyncIterator[Path]:
+        """Verified local file of an object: the object itself."""
+        path = self._path(ref.key)
+        await asyncio.to_thread(self._verify, path, ref)
+        yield path
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Sorted keys that begin with a prefix."""
+        return await asyncio.to_thread(self._keys, prefix)
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"{key!r} is no key: segments of letters, digits, '.', '_', '+' and '-', none hidden")
+        return self._root / key
+
+    def _put(self, key: str, content: bytes | Path, media_type: str, metadata: Mapping[str, str]) -> Put:
+        path = self._path(key)
+        for name, value in metadata.items():
+            if not _METADATA_KEY.fullmatch(name) or not value.isascii():
+                raise ValueError(f"metadata {name!r}: the name must be [a-z0-9-]+ and the value ASCII")
+        if path.exists():
+            return self._adopt(key, None)
+        try:
+            return self._write(key, path, content, media_type, metadata)
+        except OSError as error:
+            if error.errno in _AWAY:
+                raise Outage(
+                    f"The store {self._root} cannot take {key}: {error.strerror}.", remedy="Free or mend its disk."
+                ) from error
+            raise
+
+    def _write(self, key: str, path: Path, content: bytes | Path, media_type: str, metadata: Mapping[str, str]) -> Put:
+        handle, name = tempfile.mkstemp(dir=self._uploads)
+        upload = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                sha256, size = _copy(content, file.fileno())
+            ref = ObjectRef(key=key, sha256=sha256, size=size, media_type=media_type)
+            self._write_metadata(ref, metadata)
+            upload.chmod(0o444)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(upload, path)
+            except FileExistsError:
+                return self._adopt(key, sha256)
+            _sync_directory(path.parent)
+            return Put(StoredObject(ref, dict(metadata)), created=True)
+        finally:
+            upload.unlink()
+
+    def _adopt(self, key: str, sha256: str | None) -> Put:
+        stored = self._head(key)
+        if stored is None:
+            raise Outage(f"{key} was there and is gone.", remedy="Does somebody delete objects from the store?")
+        if sha256 is not None and stored.ref.sha256 != sha256:
+            _log.error("same key, other bytes: adopted what is there", key=key, stored=stored.ref.sha256, put=sha256)
+        return Put(stored, created=False)
+
+    def _write_metadata(self, ref: ObjectRef, metadata: Mapping[str, str]) -> None:
+        folder = self._metadata / ref.key
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"ref": ref.model_dump(mode="json"), "metadata": dict(metadata)}, sort_keys=True)
+        handle, name = tempfile.mkstemp(dir=self._uploads)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(folder / f"{ref.sha256}.json")
+
+    def _head(self, key: str) -> StoredObject | None:
+        path = self._path(key)
+        try:
+            size = path.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        known = sorted((self._metadata / key).glob("*.json"))
+        if len(known) != 1:  # none: a file put by hand; several: writers raced, only the content tells who won
+            sha256 = _sha256(path)
+            known = [file for file in known if file.stem == sha256]
+            if not known:
+                return StoredObject(ObjectRef(key=key, sha256=sha256, size=size))
+        facts = json.loads(known[0].read_text(encoding="ascii"))
+        return StoredObject(ObjectRef.model_validate(facts["ref"]), facts["metadata"])
+
+    def _get(self, ref: ObjectRef) -> bytes:
+        path = self._path(ref.key)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise _absent(ref) from None
+        _compare(ref, len(data), hashlib.sha256(data).hexdigest())
+        return data
+
+    def _verify(self, path: Path, ref: ObjectRef) -> None:
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            raise _absent(ref) from None
+        _compare(ref, size, _sha256(path) if size == ref.size else "")
+
+    def _keys(self, prefix: str) -> list[str]:
+        folder = self._root / prefix.rpartition("/")[0]
+        if ".." in prefix.split("/") or not folder.is_dir():
+            return []
+        found = []
+        for parent, folders, files in os.walk(folder):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            relative = Path(parent).relative_to(self._root)
+            found += [(relative / name).as_posix() for name in files if not name.startswith(".")]
+        return sorted(key for key in found if key.startswith(prefix))
+
+
+def _copy(content: bytes | Path, target: int) -> tuple[str, int]:
+    """Write and flush content to a file descriptor; gives its SHA-256 and size."""
+    digest, size = hashlib.sha256(), 0
+    with contextlib.ExitStack() as stack:
+        if isinstance(content, Path):
+            source = stack.enter_context(content.open("rb"))
+            chunks = iter(lambda: source.read(1 << 22), b"")
+        else:
+            chunks = iter([content])
+        for chunk in chunks:
+            digest.update(chunk)
+            size += len(chunk)
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(target, view) :]
+    os.fsync(target)
+    return digest.hexdigest(), size
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _absent(ref: ObjectRef) -> CorruptObject:
+    return CorruptObject(f"{ref.key} is not in the store.", remedy="Was it deleted? Restore it, then re-drive.")
+
+
+def _compare(ref: ObjectRef, size: int, sha256: str) -> None:
+    if size != ref.size:
+        raise CorruptObject(
+            f"{ref.key} has {size} bytes, announced were {ref.size}.", remedy="Restore the object, then re-drive."
+        )
+    if sha256 != ref.sha256:
+        raise CorruptObject(
+            f"{ref.key} has SHA-256 {sha256}, announced was {ref.sha256}.", remedy="Restore the object, then re-drive."
+        )
