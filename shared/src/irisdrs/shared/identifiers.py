@@ -61,6 +61,7 @@ _EXPOSURE = re.compile(
     r"(?P<type>[A-Z]{3})0-(?P<number>[0-9]{4})"
 )
 _PRODUCT = re.compile(rf"(?P<exposure>{_EXPOSURE.pattern})-L(?P<level>[123])-(?P<kind>[a-z][a-z0-9]*)")
+_READ = re.compile(rf"(?P<exposure>{_EXPOSURE.pattern})-L0-(?P<ramp>[0-9]{{4}})-(?P<read>[0-9]{{5}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +125,31 @@ class ProductId:
 
     def __str__(self) -> str:
         return f"{self.exposure}-L{self.level}-{self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadId:
+    """One read of an exposure, ``...-SCI0-0034-L0-0001-00008``: ramps and reads count from 1."""
+
+    exposure: ExposureId
+    ramp: int
+    read: int
+
+    @classmethod
+    def parse(cls, text: str) -> "ReadId":
+        """Read the id of a read.
+
+        Raises
+        ------
+        ValueError
+            If the text is no id of an IRIS read.
+        """
+        found = _READ.fullmatch(text)
+        if found is None:
+            raise ValueError(
+                f"{text!r} is no id of an IRIS read such as 2034B-007-123-IRIS-IMG1-SCI0-0034-L0-0001-00008"
+            )
+        return cls(ExposureId.parse(found["exposure"]), int(found["ramp"]), int(found["read"]))
+
+    def __str__(self) -> str:
+        return f"{self.exposure}-L0-{self.ramp:04d}-{self.read:05d}"
