@@ -175,9 +175,10 @@ class ProcessingFailed(Event):
     """A handler failed: says what happens next with the event."""
 
     entity_verb = "processing.failed"
-    area = "service"
+    area = ""
     mandatory = False
 
+    service: str = Field(description="Service whose handler failed")
     queue: str
     failed_event_id: str
     failed_type: str
@@ -185,6 +186,10 @@ class ProcessingFailed(Event):
     error_class: str
     message: str = Field(max_length=4000)
     outcome: str = Field(description="``retried in N s`` or ``parked``")
+
+    @property
+    def routing_key(self) -> str:
+        return f"iris.{self.service}.processing.failed"
 
     @property
     def subject(self) -> str:

@@ -1,8 +1,9 @@
 """The store as a directory: every object is a plain file under its key.
 
-Written once: the bytes go to a temporary file, its metadata beside, and an exclusive hard link makes the object appear,
-whole or not at all. Metadata lie in ``.metadata/{key}/{sha256}.json``; they are there before the object is, and are named
-by its content, so that a writer that lost the race or died leaves nothing that could be taken for the winner's.
+Written once: the bytes go to a temporary file, its metadata beside, and an exclusive hard link makes the object
+appear, whole or not at all. Metadata lie in ``.metadata/{key}/{sha256}.json``; they are there before the object is,
+and are named by its content, so that a writer that lost the race or died leaves nothing that could be taken for the
+winner's.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*")
 _METADATA_KEY = re.compile(r"[a-z0-9-]+")
 
 #: Errors of the operating system that are not the caller's fault and may go away.
-_AWAY = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+_AWAY = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
 
 
 class DirectoryStore:

@@ -1,11 +1,10 @@
 """Keys of objects in the store: computed from what an object is, never from user text.
 
-===========================  ==========================================================================================
-read                         ``0/2034/08/01/{observation}/{type}0-{number}/{detector}/{ramp:04}/{read:05}-{sha256[:16]}.fits``
-product                      ``{level}/2034/08/01/{observation}/{product}/{inputs hash[:16]}-{job hash[:16]}.fits``
-facts of an observation      ``observations/2034-08-01/{observation}.json``
-facts of an exposure         beside its reads: ``started.json``, ``failed-{ramp:04}-{read:05}.json``, ``ended.json``, ``aborted.json``
-===========================  ==========================================================================================
+- read: ``0/2034/08/01/{observation}/{type}0-{number}/{detector}/{ramp:04}/{read:05}-{sha256[:16]}.fits``
+- facts of an exposure, beside its reads: ``started.json``, ``ended.json``, ``aborted.json``,
+  ``failed-{ramp:04}-{read:05}.json``
+- product: ``{level}/2034/08/01/{observation}/{product}/{inputs hash[:16]}-{job hash[:16]}.fits``
+- facts of an observation: ``observations/2034-08-01/{observation}.json``
 """
 
 from datetime import date
