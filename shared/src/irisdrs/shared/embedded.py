@@ -1,0 +1,210 @@
+"""All services in one process: memory bus, directory store, one web server on loopback.
+
+Services are found through their entry points, so that this module knows none of them. A service that dies is
+composed anew, and the bus gives it again what it had not settled.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+
+import structlog
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request, Response
+
+from irisdrs.shared.bus.dispatch import Dispatcher, publish
+from irisdrs.shared.bus.memory import MemoryBus
+from irisdrs.shared.bus.topology import RECIRCULATE_S, RETRY_DELAYS_S
+from irisdrs.shared.errors import BadMessage
+from irisdrs.shared.events.envelope import CONTENT_TYPE, MAX_BYTES, decode
+from irisdrs.shared.references import References
+from irisdrs.shared.replay import plans, replay
+from irisdrs.shared.service import Compose, Platform
+from irisdrs.shared.settings import HostSettings
+from irisdrs.shared.store.directory import DirectoryStore
+
+_log = structlog.get_logger(__name__)
+
+#: Pause before a service that died is composed anew, seconds: long enough not to spin, short against the budget.
+RESTART_PAUSE_S = 0.2
+
+
+@dataclass(slots=True)
+class EmbeddedSystem:
+    """A running system.
+
+    Attributes
+    ----------
+    settings, bus, platform
+    webs : list of FastAPI
+        Web applications of the services.
+    restarts : dict
+        How often each service has died and was composed anew.
+    """
+
+    settings: HostSettings
+    bus: MemoryBus
+    platform: Platform
+    retry_delays_s: Sequence[float] = RETRY_DELAYS_S
+    recirculate_s: float = RECIRCULATE_S
+    webs: list[FastAPI] = field(default_factory=list)
+    restarts: dict[str, int] = field(default_factory=dict)
+
+    async def reconcile(self) -> int:
+        """Tell again everything that the store knows of the edge's events; gives the number of observations."""
+        known = await plans(self.platform.store)
+        for plan in known:
+            async for event in replay(self.platform.store, plan):
+                await publish(self.bus, "reconcile", [event])
+        return len(known)
+
+    async def supervise(self, name: str, compose: Compose, started: asyncio.Event) -> None:
+        """Run a service; when it dies, compose it anew."""
+        while True:
+            service = compose(self.platform)
+            if service.web is not None and name not in self.restarts:
+                self.webs.append(service.web)
+            self.restarts.setdefault(name, 0)
+            started.set()
+            dispatcher = Dispatcher(
+                self.bus, service, retry_delays_s=self.retry_delays_s, recirculate_s=self.recirculate_s
+            )
+            try:
+                await dispatcher.run()
+            except asyncio.CancelledError:
+                raise
+            except BaseException as death:
+                if _is_exit(death):
+                    raise
+                self.restarts[name] += 1
+                _log.error("service died, composing it anew", service=name, exc_info=death)
+            finally:
+                await service.close()
+            await asyncio.sleep(RESTART_PAUSE_S)
+
+
+def _is_exit(death: BaseException) -> bool:
+    members = death.exceptions if isinstance(death, BaseExceptionGroup) else (death,)
+    return any(
+        _is_exit(member)
+        if isinstance(member, BaseExceptionGroup)
+        else isinstance(member, KeyboardInterrupt | SystemExit)
+        for member in members
+    )
+
+
+@contextlib.asynccontextmanager
+async def run(
+    settings: HostSettings,
+    *,
+    retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
+    recirculate_s: float = RECIRCULATE_S,
+) -> AsyncIterator[EmbeddedSystem]:
+    """Run all installed services until the context is left.
+
+    What the store says of earlier nights is told again first, so that nothing that an earlier process left undone is
+    lost.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    scratch = settings.data_dir / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    workers = settings.threads or os.cpu_count() or 1
+    bus = MemoryBus()
+    with ThreadPoolExecutor(workers, thread_name_prefix="iris") as threads:
+        platform = Platform(
+            store=DirectoryStore(settings.store_dir),
+            references=_open_references(settings),
+            data_dir=settings.data_dir.resolve(),
+            scratch=scratch.resolve(),
+            threads=threads,
+        )
+        system = EmbeddedSystem(settings, bus, platform, retry_delays_s, recirculate_s)
+        supervisors = []
+        try:
+            for entry in sorted(entry_points(group="irisdrs.services"), key=lambda entry: entry.name):
+                started = asyncio.Event()
+                task = asyncio.create_task(system.supervise(entry.name, entry.load(), started), name=entry.name)
+                supervisors.append(task)
+                await _first(task, started)
+            await system.reconcile()
+            yield system
+        finally:
+            for task in supervisors:
+                task.cancel()
+            await asyncio.gather(*supervisors, return_exceptions=True)
+            bus.close()
+
+
+async def _first(task: asyncio.Task[None], started: asyncio.Event) -> None:
+    """Wait until a service has started; raise what kept it from starting."""
+    waiting = asyncio.create_task(started.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        await task
+
+
+def _open_references(settings: HostSettings) -> References:
+    (entry,) = entry_points(group="irisdrs.references")
+    settings.crds_dir.mkdir(parents=True, exist_ok=True)
+    references: References = entry.load()(settings.crds_dir)
+    return references
+
+
+def web_application(system: EmbeddedSystem) -> FastAPI:
+    """The services' web applications and the intake of events from other processes on this machine.
+
+    The intake takes structured CloudEvents only: a page of another origin cannot send that content type without
+    asking first, and is never allowed to.
+    """
+    app = FastAPI(title="IRIS DRS", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.post("/bus/events", status_code=202)
+    async def take_event(request: Request) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0] != CONTENT_TYPE:
+            raise HTTPException(415, f"Send one CloudEvent as {CONTENT_TYPE}.")
+        if int(request.headers.get("content-length", MAX_BYTES + 1)) > MAX_BYTES:
+            raise HTTPException(413, f"At most {MAX_BYTES} bytes, with their Content-Length.")
+        body = await request.body()
+        try:
+            _, event = decode(body)
+        except BadMessage as error:
+            raise HTTPException(422, str(error)) from error
+        await system.bus.publish(event.routing_key, body, mandatory=event.mandatory)
+        return Response(status_code=202)
+
+    for web in system.webs:
+        app.mount("/", web)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def serve_web(system: EmbeddedSystem) -> AsyncIterator[str]:
+    """Serve the web application; gives its URL (with the real port where port 0 was asked for)."""
+    settings = system.settings
+    config = uvicorn.Config(
+        web_application(system),
+        host=settings.archive_host,
+        port=settings.archive_port,
+        log_level="warning",
+        lifespan="off",
+    )
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None
+    task = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            if task.done():
+                await task
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://{settings.archive_host}:{port}"
+    finally:
+        server.should_exit = True
+        await asyncio.gather(task, return_exceptions=True)

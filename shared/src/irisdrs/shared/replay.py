@@ -1,0 +1,59 @@
+"""Replay: the store is the ledger, so the events of the edge can be told again from it.
+
+Whoever missed a message, or a whole process that died, is healed by telling again what the edge once said: handlers
+find what is done already and announce it again, and make what is missing.
+"""
+
+from collections.abc import AsyncIterator
+
+from irisdrs.shared.events.event import Event
+from irisdrs.shared.events.facts import (
+    ExposureAborted,
+    ExposureEnded,
+    ExposureStarted,
+    ObservationStarted,
+    ReadFailed,
+    ReadWritten,
+)
+from irisdrs.shared.events.metadata import from_metadata
+from irisdrs.shared.identifiers import ExposureId
+from irisdrs.shared.observation import ObservationPlan
+from irisdrs.shared.store.keys import exposure_prefix
+from irisdrs.shared.store.port import Store
+
+
+async def plans(store: Store) -> list[ObservationPlan]:
+    """Plans of all observations in the store, oldest night first."""
+    keys = await store.keys("observations/")
+    return [ObservationPlan.model_validate_json(await _read(store, key)) for key in keys]
+
+
+async def replay(store: Store, plan: ObservationPlan) -> AsyncIterator[Event]:
+    """Everything that the edge has said of an observation, in order."""
+    yield ObservationStarted(plan=plan)
+    for exposure in plan.exposure_ids():
+        async for event in _replay_exposure(store, plan, exposure):
+            yield event
+
+
+async def _replay_exposure(store: Store, plan: ObservationPlan, exposure: ExposureId) -> AsyncIterator[Event]:
+    prefix = exposure_prefix(plan.night, exposure)
+    keys = await store.keys(prefix)
+    if f"{prefix}started.json" in keys:
+        yield ExposureStarted.model_validate_json(await _read(store, f"{prefix}started.json"))
+    for key in keys:
+        if key.endswith(".fits"):
+            stored = await store.head(key)
+            if stored is not None:
+                yield from_metadata(ReadWritten, stored)
+        elif "failed-" in key:
+            yield ReadFailed.model_validate_json(await _read(store, key))
+    if f"{prefix}aborted.json" in keys:
+        yield ExposureAborted.model_validate_json(await _read(store, f"{prefix}aborted.json"))
+    if f"{prefix}ended.json" in keys:
+        yield ExposureEnded.model_validate_json(await _read(store, f"{prefix}ended.json"))
+
+
+async def _read(store: Store, key: str) -> bytes:
+    stored = await store.head(key)
+    return b"" if stored is None else await store.get(stored.ref)
