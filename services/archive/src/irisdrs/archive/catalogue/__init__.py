@@ -1,0 +1,1 @@
+"""The catalogue: one row for every object, from which everything is asked."""
