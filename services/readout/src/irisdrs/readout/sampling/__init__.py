@@ -1,0 +1,1 @@
+"""From raw reads to a ramp's slope: arrays in, arrays out."""
