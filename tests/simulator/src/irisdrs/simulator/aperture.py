@@ -46,7 +46,7 @@ def isolated(
     distance = np.hypot(x[:, np.newaxis] - x, y[:, np.newaxis] - y)
     np.fill_diagonal(distance, np.inf)
     ratio = electrons_s / electrons_s[:, np.newaxis]
-    # A smooth wing is in the annulus too, and goes with the sky; within twice the radius the neighbour counts as a whole.
+    # A smooth wing is in the annulus too, and goes with the sky; a neighbour at the aperture counts as a whole.
     ring = 0.5 * (aperture.inner + aperture.outer)
     wing = _profile(psf, distance)
     around = _profile(psf, np.abs(distance - ring)) + _profile(psf, distance + ring)

@@ -12,7 +12,7 @@ from irisdrs.simulator.variates import generator
 
 #: Stars in a square arcsecond of the field before those too close to another are left out: some 28 on a megapixel stay.
 FIELD_DENSITY = 1.9
-#: Least distance between two stars, arcsec: a star's annulus holds no other star (crowding is not this field's subject).
+#: Least distance between two stars, arcsec: a star's annulus is free of others (crowding is not this field's subject).
 LEAST_DISTANCE_ARCSEC = 0.2
 #: Radius of the field, arcsec: the four detectors and their dithers lie inside (24 arcsec from the axis to a corner).
 FIELD_RADIUS_ARCSEC = 30.0
