@@ -1,0 +1,87 @@
+"""`iris crds`: which references CRDS chooses, and what a cache holds."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from irisdrs.shared.crds.parameters import matching_parameters
+from irisdrs.shared.crds.reference_types import reference_types
+from irisdrs.shared.settings import HostSettings
+
+app = typer.Typer(help="Calibration references: the best for a header, and what the cache holds.", no_args_is_help=True)
+
+_CacheOption = Annotated[Path | None, typer.Option(help="CRDS cache [default: crds in $IRIS_DATA_DIR, data/crds]")]
+_ContextOption = Annotated[str, typer.Option(help="Context, e.g. tmt_0001.pmap [default: the one in force]")]
+
+
+@app.command()
+def bestrefs(
+    file: Annotated[Path | None, typer.Argument(help="FITS file whose header asks")] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(help="name=value, a FITS keyword or data model path; repeat it. Overrides the file's"),
+    ] = None,
+    types: Annotated[list[str] | None, typer.Option("--type", help="Reference type; repeat it [default: all]")] = None,
+    context: _ContextOption = "",
+    cache: _CacheOption = None,
+) -> None:
+    """Print the best reference of each type, after verifying the files."""
+    # The CRDS client takes most of a second to import: other commands of `iris` do without it.
+    from irisdrs.crds_proxy.main import open_references  # noqa: PLC0415
+    from irisdrs.shared.crds.file_header import read_header  # noqa: PLC0415
+
+    if file is None and not header:
+        raise typer.BadParameter("name a file, or give --header name=value")
+    # From low to high: the instrument that there is, the file, the command line.
+    asked = {"INSTRUME": "IRIS"} | (read_header(file) if file else {})
+    given = dict(_pair(text) for text in header or [])
+    asked = {name: value for name, value in asked.items() if not _overridden(name, given)} | given
+    references = open_references(_cache_dir(cache))
+
+    async def ask() -> None:
+        chosen = context or await references.default_context()
+        found = await references.best_references(asked, types or sorted(reference_types()), chosen)
+        typer.echo(f"Under {chosen}:")
+        _print_columns([(each.type, each.name, each.sha256, str(each.path)) for each in found.values()])
+
+    asyncio.run(ask())
+
+
+@app.command("list")
+def list_(context: _ContextOption = "", cache: _CacheOption = None) -> None:
+    """List the contexts of a cache, and the references of one of them."""
+    from irisdrs.crds_proxy.contents import contexts, references_of  # noqa: PLC0415
+
+    directory = _cache_dir(cache)
+    known = contexts(directory)
+    typer.echo(f"Contexts in {directory}:")
+    _print_columns([(name, "in force" if in_force else "") for name, in_force in known.items()])
+    chosen = context or next((name for name, in_force in known.items() if in_force), "")
+    if chosen:
+        typer.echo(f"References of {chosen}:")
+        _print_columns(references_of(directory, chosen))
+
+
+def _print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns, whole: names and paths are made to be copied."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cache_dir(given: Path | None) -> Path:
+    return given if given is not None else HostSettings().crds_dir
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise typer.BadParameter(f"--header {text!r} is not name=value")
+    return name, value
+
+
+def _overridden(name: str, given: dict[str, str]) -> bool:
+    return bool(matching_parameters({name: ""}).keys() & matching_parameters(given).keys())

@@ -1,0 +1,33 @@
+"""What a local CRDS cache holds."""
+
+from pathlib import Path
+
+from irisdrs.shared.crds import register
+from irisdrs.shared.crds.cache import Cache, context_in_force
+from irisdrs.shared.crds.mappings import load_context, reference_mappings, rows_of
+from irisdrs.shared.crds.names import is_context_name
+
+
+def contexts(cache_dir: Path) -> dict[str, bool]:
+    """Contexts of a cache by name, oldest first, and whether it is the one in force."""
+    cache = Cache(cache_dir.absolute())
+    in_force = context_in_force(cache)
+    names = sorted(path.name for path in cache.mappings.glob("*.pmap") if is_context_name(path.name))
+    return {name: name == in_force for name in names}
+
+
+def references_of(cache_dir: Path, context: str) -> list[tuple[str, str, str, str]]:
+    """References of a context: type, values that are matched, use after, file name.
+
+    Raises
+    ------
+    Fatal
+        If the context is absent or damaged.
+    """
+    register()
+    mappings = reference_mappings(load_context(Cache(cache_dir.absolute()).mappings, context))
+    return [
+        (kind, " ".join(values), useafter, name)
+        for kind, mapping in sorted(mappings.items())
+        for (values, useafter), name in sorted(rows_of(mapping).items())
+    ]

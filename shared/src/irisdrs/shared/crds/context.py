@@ -1,0 +1,161 @@
+"""Build a CRDS context around reference files, in a local cache."""
+
+import fcntl
+import pprint
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from irisdrs.shared.crds import mappings
+from irisdrs.shared.crds.cache import (
+    Cache,
+    FileFacts,
+    admit,
+    context_in_force,
+    facts_of,
+    read_manifest,
+    write_atomically,
+    write_manifest,
+)
+from irisdrs.shared.crds.description import Description, describe_reference
+from irisdrs.shared.crds.file_header import read_header
+from irisdrs.shared.crds.reference_types import reference_types
+from irisdrs.shared.crds.registration import SERVERLESS_URL, register
+from irisdrs.shared.errors import Fatal
+
+
+def build_context(cache: Path, references: Sequence[Path]) -> str:
+    """Add reference files to a cache and make a context that chooses them, and put it in force.
+
+    The new context derives from the one in force: what that chooses stays chosen unless a new file has the same key
+    and the same USEAFTER. Earlier contexts, their mappings and files stay as they are. Files are copied, under names
+    of their own; equal contents are kept once. The last thing written is the name of the context in force: stopped
+    before, the cache answers as before.
+
+    Parameters
+    ----------
+    cache : Path
+        Root of the cache (CRDS_PATH); made if absent.
+    references : sequence of Path
+        FITS files with INSTRUME, REFTYPE, USEAFTER and the keywords of the type's keys.
+
+    Returns
+    -------
+    str
+        Name of the context, e.g. ``tmt_0001.pmap``; the one in force if the files change nothing.
+
+    Raises
+    ------
+    CorruptObject
+        If a file cannot be read; nothing is written then.
+    Fatal
+        If a file is no reference of IRIS, or two have the same key; nothing is written then.
+    """
+    register()
+    described = [(path, describe_reference(path, read_header(path))) for path in references]
+    _refuse_ambiguity(described)
+    files = Cache(cache.absolute())
+    files.prepare()
+    with _one_builder(files):
+        return _build(files, described)
+
+
+def _build(cache: Cache, described: Sequence[tuple[Path, Description]]) -> str:
+    parent = context_in_force(cache)
+    manifest = read_manifest(cache)
+    with mappings.CRDS_LOCK:
+        chosen = {}
+        if parent is not None:
+            chosen = mappings.reference_mappings(mappings.load_context(cache.mappings, parent))
+        wanted = {description.type.name for _, description in described}
+        rows = {}
+        for name in wanted & chosen.keys():
+            mappings.check_keys(chosen[name])
+            rows[name] = mappings.rows_of(chosen[name])
+        before = {name: dict(row) for name, row in rows.items()}
+        for path, description in described:
+            name = _keep(cache, manifest, path, description.type.name)
+            rows.setdefault(description.type.name, {})[description.values, description.useafter] = name
+        changed = [name for name in sorted(rows) if rows[name] != before.get(name)]
+        if parent is not None and not changed:
+            return parent
+        names = {name: mapping.basename for name, mapping in chosen.items()}
+        for name in changed:
+            published = _next_name(cache.mappings, f"tmt_iris_{name}", ".rmap")
+            mappings.write_reference_mapping(
+                cache.mappings, published, names.get(name, ""), reference_types()[name], rows[name]
+            )
+            names[name] = published
+        instrument = _next_name(cache.mappings, "tmt_iris", ".imap")
+        mappings.write_instrument_mapping(cache.mappings, instrument, "", names)
+        context = _next_name(cache.mappings, "tmt", ".pmap")
+        mappings.write_context(cache.mappings, context, parent or "", instrument)
+        mapping_names = mappings.load_context(cache.mappings, context).mapping_names()
+    manifest |= {name: facts_of(cache.mappings / name) for name in mapping_names}
+    write_manifest(cache, manifest)
+    write_atomically(cache.server_config, _server_config(context, sorted(mapping_names)))
+    return context
+
+
+def _refuse_ambiguity(described: Sequence[tuple[Path, Description]]) -> None:
+    seen: dict[Description, Path] = {}
+    for path, description in described:
+        other = seen.setdefault(description, path)
+        if other != path:
+            raise Fatal(
+                f"{other} and {path} are both the {description.type.name} of {', '.join(description.values)} after"
+                f" {description.useafter}.",
+                remedy="Deliver one of them, or give them different USEAFTER times; nothing was written.",
+            )
+
+
+def _keep(cache: Cache, manifest: dict[str, FileFacts], path: Path, kind: str) -> str:
+    """Copy a reference into the cache, under the name of an equal one or the next number of its type."""
+    prefix = f"tmt_iris_{kind}"
+
+    def name_for(facts: FileFacts) -> str:
+        same = [name for name, known in manifest.items() if known == facts and name.startswith(f"{prefix}_")]
+        return same[0] if same else _next_name(cache.references, prefix, path.suffix)
+
+    name, facts = admit(path, cache.references, name_for)
+    manifest[name] = facts
+    return name
+
+
+def _next_name(folder: Path, prefix: str, suffix: str) -> str:
+    pattern = re.compile(rf"{prefix}_([0-9]+)\.[a-z]+")
+    numbers = [int(found[1]) for path in folder.iterdir() if (found := pattern.fullmatch(path.name))]
+    return f"{prefix}_{max(numbers, default=0) + 1:04d}{suffix}"
+
+
+@contextmanager
+def _one_builder(cache: Cache) -> Iterator[None]:
+    """Let one process build at a time; the lock ends with the process."""
+    with (cache.config / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _server_config(context: str, mappings: list[str]) -> bytes:
+    """What the client reads when no server answers; every key is one that it looks up."""
+    info = {
+        "bad_files_list": [],
+        "connected": False,
+        "context_history": [],
+        "crds_version": {"str": "14.0.3"},
+        "edit_context": context,
+        "force_remote_mode": False,
+        "last_synced": "built locally",
+        "latest_context": context,
+        "mapping_url": {"tmt": f"{SERVERLESS_URL}/mappings/"},
+        "mappings": mappings,
+        "max_headers_per_rpc": 1000,
+        "observatory": "tmt",
+        "operational_context": context,
+        "reference_url": {"tmt": f"{SERVERLESS_URL}/references/"},
+        "server": SERVERLESS_URL,
+        "status": "cache",
+        "versions_context": context,
+    }
+    return pprint.pformat(info).encode() + b"\n"

@@ -1,0 +1,167 @@
+"""CRDS mappings: what a context chooses, read and written through the `crds` client.
+
+The client must know TMT (`irisdrs.shared.crds.register`) before any of these functions is called, and it is not
+thread-safe: `CRDS_LOCK` guards every call of it in this process.
+"""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from crds.core import rmap, utils
+from crds.core.exceptions import CrdsError
+
+from irisdrs.shared.crds.cache import staged
+from irisdrs.shared.crds.names import is_reference_name, is_safe_name
+from irisdrs.shared.crds.reference_types import ReferenceType, reference_types
+from irisdrs.shared.errors import Fatal
+
+CRDS_LOCK = threading.RLock()
+
+#: What a reference mapping chooses: (values of the keys, use after) -> name of a reference file.
+Rows = dict[tuple[tuple[str, ...], str], str]
+
+
+def load_context(folder: Path, context: str) -> Any:
+    """Load a context and everything below it, by absolute path.
+
+    The client keeps mappings by name, for the whole process; loading by path keeps two caches apart. Every name inside
+    is checked before the file that it names is opened. The client checks each mapping's own SHA-1.
+
+    Parameters
+    ----------
+    folder : Path
+        ``mappings/tmt`` of a cache.
+    context : str
+        Name of a pmap.
+
+    Returns
+    -------
+    crds.core.rmap.PipelineContext
+
+    Raises
+    ------
+    Fatal
+        If the context does not exist, is damaged, or holds a name that is none of a CRDS file.
+    """
+    if not is_safe_name(context):
+        raise Fatal(f"{context!r} is no name of a CRDS context.", remedy="Contexts have names such as tmt_0001.pmap.")
+    with CRDS_LOCK:
+        try:
+            pipeline = _load(folder, context)
+            for name in _selected(pipeline):
+                for below in _selected(_load(folder, name)):
+                    _check(below, name, _load(folder, below).reference_names())
+            pipeline.force_load()
+        except FileNotFoundError as error:
+            raise Fatal(
+                f"CRDS context {context} is not in {folder}, or not complete: {error}.",
+                remedy="Deliver its mappings, or name another context.",
+            ) from error
+        except (CrdsError, OSError, ValueError, AssertionError, SyntaxError, SystemExit) as error:
+            raise Fatal(
+                f"CRDS context {context} in {folder} is damaged: {error}.",
+                remedy="Restore its mappings from where they came.",
+            ) from error
+        return pipeline
+
+
+def check_keys(mapping: Any) -> None:
+    """Make sure that a reference mapping matches on the keys that its type has now.
+
+    Raises
+    ------
+    Fatal
+        If it is a mapping of an older vocabulary, to which nothing can be added.
+    """
+    kind = reference_types()[mapping.filekind]
+    if tuple(mapping.parkey) != (kind.keys, kind.time_keys):
+        raise Fatal(
+            f"{mapping.basename} matches on {mapping.parkey}, references of type {kind.name} match on {kind.keys}.",
+            remedy="Build the context in a new cache.",
+        )
+
+
+def rows_of(mapping: Any) -> Rows:
+    """What a reference mapping chooses."""
+    rows: Rows = {}
+    for name in mapping.reference_names():
+        for _, match, time in mapping.file_matches(name):
+            rows[tuple(value for _, value in match), " ".join(part for _, part in time)] = name
+    return rows
+
+
+def write_reference_mapping(folder: Path, name: str, parent: str, kind: ReferenceType, rows: Rows) -> None:
+    """Write a reference mapping (rmap)."""
+    header = _header(name, parent, "REFERENCE") | {
+        "classes": ("Match", "UseAfter"),
+        "filekind": kind.name.upper(),
+        "instrument": "IRIS",
+        # Two rows that match equally well are a mistake in a header, not something to merge.
+        "merge_overlaps": False,
+        "parkey": (kind.keys, kind.time_keys),
+    }
+    matches: dict[tuple[str, ...], dict[str, str]] = {}
+    for (values, useafter), reference in sorted(rows.items()):
+        key = tuple(utils.condition_value(value) for value in values)
+        matches.setdefault(key, {})[useafter] = reference
+    body = "".join(f"    {key!r} : UseAfter({times!r}),\n" for key, times in matches.items())
+    _write(folder, name, header, f"Match({{\n{body}}})")
+
+
+def write_instrument_mapping(folder: Path, name: str, parent: str, mappings: Mapping[str, str]) -> None:
+    """Write the instrument mapping (imap): the reference mapping of each type."""
+    header = _header(name, parent, "INSTRUMENT") | {"instrument": "IRIS", "parkey": ("REFTYPE",)}
+    _write(folder, name, header, repr({kind.upper(): mapping for kind, mapping in sorted(mappings.items())}))
+
+
+def write_context(folder: Path, name: str, parent: str, instrument_mapping: str) -> None:
+    """Write a context (pmap)."""
+    header = _header(name, parent, "PIPELINE") | {"parkey": ("META.INSTRUMENT.NAME",)}
+    _write(folder, name, header, repr({"IRIS": instrument_mapping}))
+
+
+def reference_mappings(pipeline: Any) -> dict[str, Any]:
+    """Reference mappings of a context, by type."""
+    return dict(pipeline.get_imap("iris").selections.normal_items())
+
+
+def _header(name: str, parent: str, mapping: str) -> dict[str, object]:
+    return {"derived_from": parent or "NONE", "mapping": mapping, "name": name, "observatory": "TMT", "sha1sum": ""}
+
+
+def _write(folder: Path, name: str, header: Mapping[str, object], selector: str) -> None:
+    """Let the client format the mapping and compute its checksum, then publish it; an existing name is an error."""
+    text = f"header = {dict(header)!r}\n\nselector = {selector}\n"
+    kind = {".rmap": rmap.ReferenceMapping, ".imap": rmap.InstrumentContext, ".pmap": rmap.PipelineContext}
+    mapping = kind[Path(name).suffix].from_string(text, name, ignore_checksum=True)
+    with staged(folder) as temporary:
+        mapping.write(str(temporary))
+        temporary.chmod(0o444)
+        (folder / name).hardlink_to(temporary)
+
+
+def _load(folder: Path, name: str) -> Any:
+    return rmap.load_mapping(name, path=str(folder))
+
+
+def _selected(mapping: Any) -> list[str]:
+    names = [value for value in mapping.selector.values() if not rmap.is_special_value(value)]
+    for name in names:
+        if not is_safe_name(name):
+            raise _unsafe(name, mapping.basename)
+    return names
+
+
+def _check(where: str, above: str, references: list[str]) -> None:
+    for name in references:
+        if not is_reference_name(name):
+            raise _unsafe(name, f"{where} (of {above})")
+
+
+def _unsafe(name: str, where: str) -> Fatal:
+    return Fatal(
+        f"{where} names {name!r}, which is no name of a CRDS file: the whole context is refused.",
+        remedy="Find out who wrote this mapping; names have lower-case letters, digits and underscores only.",
+    )
