@@ -101,6 +101,9 @@ def test_a_ramp_begins_with_a_reset():
     levels = [np.median(_true_electrons(detector, read)) for read in reads]
     assert levels == pytest.approx([720.0, 1440.0, 2160.0] * 2, abs=30.0)
     assert not np.array_equal(reads[0], reads[3])
+    sampling = _sampling((64, 64), reads=2, ramps=2)
+    taken = list(expose(detector, _uniform_rate((64, 64), 1.0), sampling, EXPOSURE, 5))
+    assert [(read.ramp, read.read) for read in taken] == [(1, 1), (1, 2), (2, 1), (2, 2)]
 
 
 def test_the_slope_comes_back_after_the_true_coefficients():
@@ -233,7 +236,7 @@ def test_a_perfect_reduction_measures_the_true_fluxes_and_the_pointing_error(tmp
     times = READ_TIME_S * (np.arange(8) - 3.5)
     slope, saturated = np.zeros(detector.shape), np.zeros(detector.shape, bool)
     for read in expose(detector, rate, _sampling(detector.shape), EXPOSURE, 5):
-        slope += times[read.read] / np.sum(times**2) * _true_electrons(detector, read.pixels)
+        slope += times[read.read - 1] / np.sum(times**2) * _true_electrons(detector, read.pixels)
         saturated |= read.pixels >= detector.saturation()
     reduced = ((slope - dark) / np.where(lit, flat, 1.0)).astype(np.float32)
     quality = quality | np.where(saturated, Quality.SATURATED, 0).astype(np.uint32)

@@ -43,7 +43,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One non-destructive read: 0-based ramp and read, and counts in DN, (ny, nx)."""
+    """One non-destructive read: ramp and read, both from 1, and counts in DN, (ny, nx)."""
 
     ramp: int
     read: int
@@ -90,7 +90,7 @@ def expose(
     """Take the reads of an exposure, ramp by ramp.
 
     The electrons of an interval are added to those of the intervals before; each ramp begins with a reset. Read k
-    (0-based) of a ramp ends (k + 1) read times after the reset. The reads depend on nothing but the arguments.
+    (from 1) of a ramp ends k read times after the reset. The reads depend on nothing but the arguments.
 
     Parameters
     ----------
@@ -111,9 +111,9 @@ def expose(
     """
     full_well, strength, read_noise = detector.full_well(), detector.bend_strength(), detector.read_noise()
     gain, pedestal = detector.gain(), detector.pedestal()
-    for ramp in range(sampling.ramps):
+    for ramp in range(1, sampling.ramps + 1):
         electrons = np.zeros(detector.shape, np.float32)
-        for read in range(sampling.reads):
+        for read in range(1, sampling.reads + 1):
             names = (seed, exposure, ramp, read)
             collect(electrons, rate, full_well, sampling.read_time_s, stream_key(*names, "photons"))
             hits = tracks(detector.shape, sampling.read_time_s, generator(*names, "rays"), cosmic_rays_per_cm2_s)
