@@ -17,17 +17,19 @@ _PACKAGES = str(Path(__file__).parent / "observatory")
 def register() -> None:
     """Teach the `crds` client of this process the observatory ``tmt``. Doing it twice changes nothing.
 
-    Environment variables that the user did not set and that the client reads when it is first imported or used get
-    the values of an offline client: ``CRDS_SERVER_URL`` (no server), ``CRDS_OBSERVATORY`` and ``CRDS_MODE`` (rules are
-    evaluated here). ``CRDS_PATH`` is left alone: only a process that asks the client itself for files needs it, see
+    What the user did not set in the environment is set for an offline client: ``CRDS_SERVER_URL`` (no server) and
+    ``CRDS_OBSERVATORY``. The client's full garbage collection after every header is switched off: it costs more than
+    reading the header. ``CRDS_PATH`` is left alone: only a process that asks the client itself for files needs it, see
     `client_environment`.
     """
-    for name, value in _offline().items():
-        os.environ.setdefault(name, value)
-    # Importing crds reads the environment, and takes a second: neither may happen at import of this module.
+    # Importing crds takes most of a second, so it does not happen at import of this module.
     import crds  # noqa: PLC0415
-    from crds.core import constants  # noqa: PLC0415
+    from crds.core import config, constants  # noqa: PLC0415
 
+    os.environ.setdefault("CRDS_SERVER_URL", SERVERLESS_URL)
+    if os.environ.get("CRDS_OBSERVATORY") in {None, "None", "none"}:  # what the client writes where nothing was set
+        os.environ["CRDS_OBSERVATORY"] = OBSERVATORY
+    config.EXPLICIT_GARBAGE_COLLECTION.set(False)
     if _PACKAGES not in crds.__path__:
         crds.__path__.append(_PACKAGES)
     if OBSERVATORY not in constants.ALL_OBSERVATORIES:
@@ -43,8 +45,10 @@ def client_environment(cache: Path) -> dict[str, str]:
     cache : Path
         CRDS cache (``config/``, ``mappings/``, ``references/``), as `build_context` makes it.
     """
-    return {**_offline(), "CRDS_PATH": str(cache.absolute()), "CRDS_READONLY_CACHE": "1"}
-
-
-def _offline() -> dict[str, str]:
-    return {"CRDS_SERVER_URL": SERVERLESS_URL, "CRDS_OBSERVATORY": OBSERVATORY, "CRDS_MODE": "local"}
+    return {
+        "CRDS_PATH": str(cache.absolute()),
+        "CRDS_SERVER_URL": SERVERLESS_URL,
+        "CRDS_OBSERVATORY": OBSERVATORY,
+        "CRDS_MODE": "local",
+        "CRDS_READONLY_CACHE": "1",
+    }
