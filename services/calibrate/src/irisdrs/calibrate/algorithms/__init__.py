@@ -1,0 +1,1 @@
+"""Algorithms: arrays in, new arrays out. No header, path, logger or setting."""

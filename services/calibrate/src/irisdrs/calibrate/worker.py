@@ -1,0 +1,176 @@
+"""Worker processes that reduce frames: pre-imported, one job at a time, replaced when they die, hang or grow old.
+
+The pipeline's libraries keep state in module globals (log handlers, log levels), and a crash of compiled code takes
+its process with it: so each job runs in a process of its own pool, never in the service's.
+"""
+
+import asyncio
+import gc
+import importlib
+import signal
+import traceback
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+
+from irisdrs.calibrate.job import Reduced, Reduction
+from irisdrs.shared.errors import Fatal, IrisError, Retryable
+
+#: How long a worker that was told to end may take, seconds; it has nothing to save.
+STOP_TIMEOUT_S = 2.0
+
+
+class WorkerPool:
+    """A fixed number of worker processes; starts them at once, so that the first frame finds them warm.
+
+    Parameters
+    ----------
+    workers : int
+        Processes.
+    recycle_after : int
+        Jobs after which a process is replaced: bounds what slow leaks can hold.
+    hard_timeout_s : float
+        A job that takes longer is killed with its process, seconds.
+    reducer : str
+        ``module:function`` that the processes import and call; tests put in one that misbehaves.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        recycle_after: int,
+        hard_timeout_s: float,
+        reducer: str = "irisdrs.calibrate.reduction:reduce",
+    ) -> None:
+        self._recycle_after = recycle_after
+        self._hard_timeout_s = hard_timeout_s
+        self._reducer = reducer
+        self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
+        self._workers = {_Worker(reducer) for _ in range(workers)}
+        for worker in self._workers:
+            self._idle.put_nowait(worker)
+
+    async def reduce(self, job: Reduction) -> Reduced:
+        """Run one job in the next free process.
+
+        Raises
+        ------
+        Retryable
+            If the process died or exceeded the hard timeout; its replacement is already starting.
+        IrisError
+            What the job itself raised.
+        """
+        worker = await self._idle.get()
+        if not worker.alive:
+            worker = self._replace(worker)
+        try:
+            return await asyncio.to_thread(worker.run, job, self._hard_timeout_s)
+        except asyncio.CancelledError:
+            worker.kill()  # wakes the thread, too
+            raise
+        finally:
+            if not worker.alive or worker.jobs >= self._recycle_after:
+                worker = self._replace(worker)
+            self._idle.put_nowait(worker)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return sorted(worker.pid for worker in self._workers)
+
+    async def close(self) -> None:
+        """End all processes; a running job is lost, its event comes again."""
+        await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in self._workers))
+
+    def _replace(self, worker: "_Worker") -> "_Worker":
+        fresh = _Worker(self._reducer)
+        self._workers.remove(worker)
+        self._workers.add(fresh)
+        worker.dismiss()
+        return fresh
+
+
+class _Worker:
+    """One process and the connection to it."""
+
+    def __init__(self, reducer: str) -> None:
+        context = get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, reducer), name="iris-calibrate", daemon=True)
+        self._process.start()
+        theirs.close()
+        self.jobs = 0
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def run(self, job: Reduction, timeout_s: float) -> Reduced:
+        """Do a job; blocks."""
+        self.jobs += 1
+        try:
+            self._connection.send(job)
+            if not wait([self._connection, self._process.sentinel], timeout_s):
+                self.kill()
+                raise Retryable(
+                    f"The reduction of {job.product_id} took longer than {timeout_s:g} s and was killed.",
+                    remedy="Is the machine overloaded? Else raise IRIS_CALIBRATE_HARD_TIMEOUT_S.",
+                )
+            answer: Reduced | IrisError = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._process.join(STOP_TIMEOUT_S)
+            raise Retryable(
+                f"The worker process died while it reduced {job.product_id} (exit status {self._process.exitcode}).",
+                remedy="Status -9 often means that memory ran out: use fewer workers.",
+            ) from error
+        if isinstance(answer, IrisError):
+            raise answer
+        return answer
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join(STOP_TIMEOUT_S)
+
+    def dismiss(self) -> None:
+        """Let the process end by itself: it finds the connection closed."""
+        self._connection.close()
+
+    def stop(self) -> None:
+        """End the process and wait for it."""
+        self._process.terminate()
+        self._process.join(STOP_TIMEOUT_S)
+        if self.alive:
+            self.kill()
+        self._connection.close()
+
+
+def _serve(connection: Connection, reducer: str) -> None:
+    """Life of a worker process: import, then one job after the other until the connection closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C at the terminal is the service's to handle
+    module, _, function = reducer.partition(":")
+    reduce: Callable[[Reduction], Reduced] = getattr(importlib.import_module(module), function)
+    # Imported objects live as long as the process: leaving them out makes stpipe's collection at each step short.
+    gc.collect()
+    gc.freeze()
+    while True:
+        try:
+            job: Reduction = connection.recv()
+        except EOFError:
+            return
+        connection.send(_attempt(reduce, job))
+
+
+def _attempt(reduce: Callable[[Reduction], Reduced], job: Reduction) -> Reduced | IrisError:
+    """Result of a job, or its error as one that crosses the process boundary and says whether to try again."""
+    try:
+        return reduce(job)
+    except IrisError as error:
+        return error
+    except (MemoryError, OSError) as error:
+        return Retryable(f"The reduction of {job.product_id} ran out of resources: {error!r}.")
+    except BaseException as error:  # noqa: BLE001 - libraries below end with SystemExit, which must not end the worker
+        return Fatal(f"The reduction of {job.product_id} failed: {error!r}.\n{traceback.format_exc()}")
