@@ -1,0 +1,138 @@
+"""`iris simulate`, `iris night` and `iris demo`."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from irisdrs.shared import logs
+from irisdrs.shared.bus.intake import EventIntake
+from irisdrs.shared.errors import Fatal
+from irisdrs.shared.identifiers import SamplingMode
+from irisdrs.shared.instrument import DETECTOR_SIZE, FILTERS
+from irisdrs.shared.observation import ObservationPlan
+from irisdrs.shared.settings import HostSettings
+from irisdrs.shared.store.directory import DirectoryStore
+from irisdrs.simulator.demo import demonstrate, prepare_references
+from irisdrs.simulator.edge import Edge
+from irisdrs.simulator.night import Night, play, plan_observation
+
+app = typer.Typer(help="Simulate the instrument: plans, calibration references, nights.", no_args_is_help=True)
+
+Data = Annotated[Path | None, typer.Option(help="Folder of the system's data [default: $IRIS_DATA_DIR, data]")]
+Size = Annotated[int, typer.Option(help="Rows and columns of a detector, a multiple of 64", min=64, max=DETECTOR_SIZE)]
+Reads = Annotated[int, typer.Option(help="Reads of a ramp", min=2)]
+Science = Annotated[int, typer.Option(help="Science exposures", min=0)]
+Sky = Annotated[int, typer.Option(help="Sky exposures", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of stars, detectors and noise")]
+
+
+@app.command()
+def plan(
+    data: Data = None,
+    size: Size = DETECTOR_SIZE,
+    reads: Reads = 8,
+    science: Science = 2,
+    sky: Sky = 1,
+    filter_name: Annotated[str, typer.Option("--filter", help="Filter")] = "Ks",
+    mode: Annotated[SamplingMode, typer.Option(help="Sampling mode")] = SamplingMode.UTR,
+    observation: Annotated[str, typer.Option(help="Observation id")] = "2034B-007-123",
+    seed: Seed = 0,
+) -> None:
+    """Print the plan of an observation of tonight, after writing the calibration references that it needs."""
+    if filter_name not in FILTERS:
+        raise typer.BadParameter(f"IRIS has no filter {filter_name!r}; it has {', '.join(FILTERS)}")
+    settings = _settings(data)
+    made = _plan(settings, size, reads, science, sky, seed, filter_name, mode, observation)
+    typer.echo(made.model_dump_json(indent=2))
+
+
+def night(
+    url: Annotated[str | None, typer.Option(help="Where `iris up` answers [default: http://127.0.0.1:8080]")] = None,
+    data: Data = None,
+    plan_file: Annotated[Path | None, typer.Option("--plan", help="Plan from `iris simulate plan`")] = None,
+    size: Size = DETECTOR_SIZE,
+    reads: Reads = 8,
+    science: Science = 2,
+    sky: Sky = 1,
+    observation: Annotated[str, typer.Option(help="Observation id")] = "2034B-007-123",
+    seed: Seed = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing")] = False,
+) -> None:
+    """Play a simulated night into a running system: four detectors, dithered science, sky.
+
+    Without --plan an observation of tonight is made, with its calibration references. The folder of the data must be
+    that of the running system.
+    """
+    settings = _settings(data)
+    logs.configure(settings)
+    console = Console(quiet=quiet)
+    if plan_file is not None:
+        made = ObservationPlan.model_validate_json(plan_file.read_text(encoding="utf-8"))
+    else:
+        with console.status("Writing calibration references from the simulator's truth"):
+            made = _plan(settings, size, reads, science, sky, seed, "Ks", SamplingMode.UTR, observation)
+    asyncio.run(_play(Night(made, seed, lambda: datetime.now(UTC)), settings, url or settings.archive_url, console))
+
+
+def demo(
+    data: Annotated[Path, typer.Option(help="Folder of the demonstration; emptied first")] = Path("demo"),
+    size: Size = DETECTOR_SIZE,
+    reads: Reads = 8,
+    science: Science = 2,
+    sky: Sky = 1,
+) -> None:
+    """Run the whole system in one process, play a night into it, and hold the result against the truth.
+
+    Ends with 0 when nothing was lost, nothing is there twice and the photometry is right; report in report.json.
+    """
+    logs.configure(HostSettings(log_level="error"))
+    if not asyncio.run(demonstrate(data, size, reads, science, sky, Console())):
+        raise typer.Exit(1)
+
+
+async def _play(what: Night, settings: HostSettings, url: str, console: Console) -> None:
+    intake = EventIntake(url, "edge")
+    try:
+        edge = Edge(what.plan, DirectoryStore(settings.store_dir), intake.tell)
+        exposures = len(what.plan.exposure_ids())
+        with console.status(f"{what.plan.observation}: {exposures} exposures of {what.plan.sampling.reads} reads"):
+            await play(what, edge, settings.data_dir / "truth")
+        console.print(f"{what.plan.observation}: {exposures} exposures told to {url}")
+    finally:
+        await intake.close()
+
+
+def _plan(
+    settings: HostSettings,
+    size: int,
+    reads: int,
+    science: int,
+    sky: int,
+    seed: int,
+    filter_name: str,
+    mode: SamplingMode,
+    observation: str,
+) -> ObservationPlan:
+    if science + sky == 0:
+        raise Fatal("A night without an exposure.", remedy="Give --science or --sky.")
+    draft = plan_observation(
+        night=datetime.now(UTC).date(),
+        crds_context="",
+        size=size,
+        reads=reads,
+        science=science,
+        sky=sky,
+        filter_name=filter_name,
+        sampling=mode,
+        observation=observation,
+    )
+    return draft.model_copy(update={"crds_context": prepare_references(draft, settings.crds_dir, seed)})
+
+
+def _settings(data: Path | None) -> HostSettings:
+    settings = HostSettings()
+    return settings if data is None else settings.model_copy(update={"data_dir": data})

@@ -1,0 +1,123 @@
+"""What a night came to: products, latencies, and the error against the truth."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from rich.console import Console
+from rich.table import Table
+
+from irisdrs.shared.events import Envelope, Event, FrameReady, FrameReduced
+from irisdrs.simulator.ledger import Verdict, is_read
+from irisdrs.simulator.photometry import Measurement, measure
+from irisdrs.simulator.truth import read_truth
+
+#: Largest median photometric error that a reduction may make, relative.
+TOLERATED_ERROR = 0.005
+
+
+@dataclass(slots=True)
+class Latencies:
+    """Time from the last photon of a frame to its announcement, seconds."""
+
+    frame_ready: list[float] = field(default_factory=list)
+    reduced: list[float] = field(default_factory=list)
+
+    def note(self, envelope: Envelope, event: Event) -> None:
+        """Take note of a frame that was announced."""
+        if isinstance(event, FrameReady):
+            self.frame_ready.append(_seconds(event.photons_end, envelope.time))
+        if isinstance(event, FrameReduced):
+            self.reduced.append(_seconds(event.photons_end, envelope.time))
+
+
+def _seconds(start: datetime, end: datetime) -> float:
+    return (end - start).total_seconds()
+
+
+def measure_image(path: Path, truth: Path) -> Measurement:
+    """The stars of a reduced image, a file of this system, against the truth."""
+    with fits.open(path) as hdus:
+        image, err = (np.asarray(hdus[name].data, np.float32) for name in ("SCI", "ERR"))
+        quality = np.asarray(hdus["DQ"].data, np.uint32)
+        wcs = WCS(hdus["SCI"].header)
+    return measure(image, quality, read_truth(truth), err, wcs)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A night in numbers."""
+
+    verdict: Verdict
+    latencies: Latencies
+    measurements: Mapping[str, Measurement]
+
+    @property
+    def products(self) -> int:
+        """Frames that should be there and are."""
+        return sum(not is_read(name) for name in self.verdict.found)
+
+    @property
+    def photometry_error_median(self) -> float:
+        """Signed median of flux / true flux - 1 over all measured stars of all images."""
+        errors: Sequence[float] = np.concatenate([m.flux_error for m in self.measurements.values()] or [np.empty(0)])
+        return float(np.median(errors)) if len(errors) else math.nan
+
+    @property
+    def good(self) -> bool:
+        """Nothing lost, nothing twice, and the photometry right."""
+        return (
+            not (self.verdict.lost or self.verdict.duplicated) and abs(self.photometry_error_median) < TOLERATED_ERROR
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the report as JSON."""
+        facts = {
+            "products": self.products,
+            "lost": len(self.verdict.lost),
+            "duplicated": len(self.verdict.duplicated),
+            "latency_s": {
+                "frame_ready_max": max(self.latencies.frame_ready, default=None),
+                "reduced_max": max(self.latencies.reduced, default=None),
+            },
+            "photometry_error_median": self.photometry_error_median,
+            "stars": sum(m.stars for m in self.measurements.values()),
+        }
+        path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+    def show(self, console: Console, rows: Sequence[Mapping[str, object]]) -> None:
+        """Print the report."""
+        table = Table(title="Products", title_justify="left")
+        for column in ("product", "reads", "MB", "stars", "median flux error", "pointing error x, y (mas)"):
+            table.add_column(column, justify="left" if column == "product" else "right")
+        for row in sorted(rows, key=lambda row: str(row["product_id"])):
+            measured = self.measurements.get(str(row["product_id"]))
+            table.add_row(
+                str(row["product_id"]),
+                f"{row['reads_used']}/{row['reads_expected']}",
+                f"{float(str(row['size'])) / 1e6:.1f}",
+                *_figures(measured),
+            )
+        console.print(table)
+        for name, values in (("raw frame", self.latencies.frame_ready), ("reduced image", self.latencies.reduced)):
+            if values:
+                console.print(f"last read to {name}: worst {max(values):.1f} s")
+        console.print(f"photometry: median flux / true flux - 1 = {self.photometry_error_median:+.5f}")
+        for name in self.verdict.lost:
+            console.print(f"[red]lost[/]: {name}")
+        for name in self.verdict.duplicated:
+            console.print(f"[red]duplicated[/]: {name}")
+
+
+def _figures(measured: Measurement | None) -> tuple[str, str, str]:
+    if measured is None or not measured.stars:
+        return "", "", ""
+    offset = measured.offset_median_arcsec
+    where = f"{offset[0] * 1e3:+.1f}, {offset[1] * 1e3:+.1f}" if offset else ""
+    return str(measured.stars), f"{measured.flux_error_median:+.5f}", where
