@@ -105,7 +105,7 @@ def footprint(cards: Mapping[str, object], shape: tuple[int, int], detector: Det
     """
     if str(cards.get("CTYPE1", "")).startswith("RA---"):
         return _from_wcs(cards, shape)
-    numbers = [cards.get(name) for name in ("RA", "DEC", "PA", "SCALE")]
+    numbers = [cards.get(name) for name in ("RA", "DEC", "PA", "IFSSCALE")]
     ra, dec, angle, scale = (float(n) if isinstance(n, int | float) else math.nan for n in numbers)
     if not all(map(math.isfinite, (ra, dec, angle, scale))):
         return None
