@@ -148,13 +148,16 @@ class MemoryBus:
             self._changed.notify_all()
 
     def _later(self, state: _State, delay_s: float, message: _Message) -> None:
-        def put_back() -> None:
-            state.delayed.discard(timer)
-            task = asyncio.ensure_future(self._enqueue(state, message))
+        async def put_back() -> None:
+            await self._enqueue(state, message)
+            state.delayed.discard(timer)  # afterwards: a message is never nowhere
+
+        def due() -> None:
+            task = asyncio.ensure_future(put_back())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-        timer = asyncio.get_running_loop().call_later(delay_s, put_back)
+        timer = asyncio.get_running_loop().call_later(delay_s, due)
         state.delayed.add(timer)
 
 
