@@ -8,19 +8,25 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
+import asdf
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
+from stdatamodels import fits_support
 
+from irisdrs.shared.data.models import IrisModel
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import CorruptObject, WrongShape
+from irisdrs.shared.identifiers import ObservingMode
+from irisdrs.shared.instrument import FILTERS
+
+Model = TypeVar("Model", bound=IrisModel)
 
 #: Rows of a compressed tile: a whole row each is 1.8 times slower to pack and unpack, larger tiles gain nothing.
 _TILE_ROWS = 64
-#: FITS files come in blocks of so many bytes.
-_BLOCK = 2880
 #: BZERO of unsigned 16-bit integers.
 _UINT16_ZERO = 32768
 #: Comment of the checksum cards: a fixed text where astropy would write the time.
@@ -152,3 +158,169 @@ def _written(hdus: fits.HDUList) -> bytes:
     out = io.BytesIO()
     hdus.writeto(out)
     return out.getvalue()
+
+
+def to_bytes(model: Any) -> bytes:
+    """Write a model as FITS with checksums: the same content gives the same bytes.
+
+    What would differ is made the same: asdf lists the extensions that it used in the order of a set, its history
+    entries carry the time, mappings keep the order in which they were filled, and checksum cards say when.
+
+    Parameters
+    ----------
+    model : IrisModel
+        Its `meta.filename` becomes its product id.
+
+    Notes
+    -----
+    The tree is laid out twice, which copies no pixels: once to learn which extensions asdf uses, once with their list
+    in order.
+    """
+    model.on_save()
+    tree = {name: _in_order(value) if name == "meta" else value for name, value in sorted(model._instance.items())}
+    entries = [{"description": entry["description"]} for entry in tree.pop("history", {}).get("entries", [])]
+    first = fits_support.to_fits({**tree, "history": {"entries": [*entries]}}, model._schema)
+    with asdf.open(io.BytesIO(first["ASDF"].data.tobytes())) as probe:
+        used = sorted(probe.tree["history"]["extensions"], key=_extension_key)
+    history = {"entries": entries, "extensions": [dict(extension) for extension in used]}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Card is too long")
+        return _written(fits_support.to_fits({**tree, "history": history}, model._schema))
+
+
+def _extension_key(extension: Mapping[str, Any]) -> tuple[str, str]:
+    return extension.get("extension_uri", ""), extension["extension_class"]
+
+
+def _in_order(node: Any) -> Any:
+    """A copy of plain nested mappings with their names sorted; anything else as it is."""
+    return {name: _in_order(node[name]) for name in sorted(node)} if type(node) is dict else node
+
+
+def open_model(source: bytes | Path | str, model_class: type[Model]) -> Model:
+    """Open a file as a model, all of it in memory, in the machine's byte order.
+
+    Raises
+    ------
+    CorruptObject
+        If it is cut short, damaged, no FITS file, or holds another model.
+    """
+    name = f"a {model_class.__name__}"
+    with _readable(name), _opened(source) as (hdus, size):
+        _check_size(hdus[-1], size)
+        if (held := hdus[0].header.get("DATAMODL")) != model_class.__name__:
+            raise CorruptObject(f"The file holds a {held}, expected was {name}")
+        model = model_class(hdus)
+    for attribute, array in model._instance.items():
+        if isinstance(array, np.ndarray) and not array.dtype.isnative and array.dtype.names is None:
+            model._instance[attribute] = array.astype(array.dtype.newbyteorder("="))
+    return model
+
+
+def model_name(source: bytes | Path | str) -> str:
+    """Name of the model that a file holds (DATAMODL).
+
+    Raises
+    ------
+    CorruptObject
+        If it is no FITS file or does not say.
+    """
+    with _readable("a model"), _opened(source) as (hdus, _):
+        return str(hdus[0].header["DATAMODL"])
+
+
+def headers(source: bytes | Path) -> list[dict[str, object]]:
+    """Headers of all HDUs as JSON-able mappings; no pixel is read.
+
+    Returns
+    -------
+    list of dict
+        Of each HDU its ``extname``, ``data_offset`` and ``data_size`` (bytes) and ``cards`` (keyword to value; COMMENT
+        and HISTORY joined by newlines). A packed image shows the header of its table.
+
+    Raises
+    ------
+    CorruptObject
+        If it is cut short, damaged or no FITS file.
+    """
+    with _readable("the headers"), _opened(source, disable_image_compression=True) as (hdus, size):
+        found = [_described(hdu) for hdu in hdus]
+        _check_size(hdus[-1], size)
+        return found
+
+
+def _described(hdu: Any) -> dict[str, object]:
+    info = hdu.fileinfo()
+    cards: dict[str, object] = {}
+    for card in hdu.header.cards:
+        if card.keyword in ("COMMENT", "HISTORY", "") and card.keyword in cards:
+            cards[card.keyword] = f"{cards[card.keyword]}\n{card.value}"
+        else:
+            cards[card.keyword] = None if isinstance(card.value, fits.card.Undefined) else card.value
+    cards.pop("", None)
+    return {"extname": hdu.name, "data_offset": info["datLoc"], "data_size": info["datSpan"], "cards": cards}
+
+
+@contextmanager
+def _opened(source: bytes | Path | str, **options: Any) -> Iterator[tuple[fits.HDUList, int]]:
+    """HDUs of a file and its size, bytes."""
+    size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
+    with (
+        io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as stream,
+        fits.open(stream, memmap=False, **options) as hdus,
+    ):
+        yield hdus, size
+
+
+def apply_read_header(model: Any, header: ReadHeader) -> None:
+    """Fill the metadata of a model with what a read's header says of its exposure."""
+    meta, start = model.meta, header.started_at
+    rows, columns = header.shape
+    values: dict[str, dict[str, object]] = {
+        "instrument": {
+            "name": "IRIS",
+            "detector": str(header.detector),
+            "detector_id": str(header.detector),
+            "mode": str(header.mode),
+            "filter": header.filter,
+            "filter_wavelength": FILTERS[header.filter].centre_um,
+            "pupil": header.pupil,
+            "scale": header.scale_arcsec,
+            "grating": header.grating,
+            "ifs_mode": _IFS_MODES.get(header.mode),
+        },
+        "observation": {
+            "observation": header.observation,
+            "program": header.exposure_id.program,
+            "night": header.night.isoformat(),
+            "date": f"{start:%Y-%m-%d}",
+            "time": start.strftime("%H:%M:%S.%f")[:-3],
+            "exposure_number": header.exposure,
+        },
+        "exposure": {
+            "type": str(header.exposure_type),
+            "sampling_mode": str(header.sampling_mode),
+            "integration_time": header.integration_time_s,
+            "exposure_time": header.ramps * header.integration_time_s,
+            "read_interval": header.read_interval_s,
+            "frame_time": round(header.read_interval_s * 1e6),
+            "reads": header.reads,
+            "ramps": header.ramps,
+            "gain": header.gain,
+            "read_noise": header.read_noise_e,
+        },
+        "pointing": {
+            "ra": header.ra_deg,
+            "dec": header.dec_deg,
+            "position_angle": header.position_angle_deg,
+            "airmass": header.airmass,
+        },
+        "subarray": {"name": "FULL", "xstart": 1, "ystart": 1, "xsize": columns, "ysize": rows},
+    }
+    meta.telescope, meta.time_system = "TMT", "UTC"
+    for group, members in values.items():
+        for name, value in members.items():
+            setattr(getattr(meta, group), name, value)
+
+
+_IFS_MODES = {ObservingMode.SLI: "SLICER", ObservingMode.LEN: "LENSLET"}
