@@ -18,7 +18,7 @@ from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.simulator.demo import demonstrate, prepare_references
 from irisdrs.simulator.edge import Edge
-from irisdrs.simulator.night import Night, play, plan_observation
+from irisdrs.simulator.night import Night, plan_observation, play
 
 app = typer.Typer(help="Simulate the instrument: plans, calibration references, nights.", no_args_is_help=True)
 

@@ -66,7 +66,7 @@ class Report:
     @property
     def photometry_error_median(self) -> float:
         """Signed median of flux / true flux - 1 over all measured stars of all images."""
-        errors: Sequence[float] = np.concatenate([m.flux_error for m in self.measurements.values()] or [np.empty(0)])
+        errors = np.concatenate([m.flux_error for m in self.measurements.values()] or [np.empty(0)])
         return float(np.median(errors)) if len(errors) else math.nan
 
     @property
