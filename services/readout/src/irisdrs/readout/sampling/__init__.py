@@ -1,1 +1,1 @@
-"""From raw reads to a ramp's slope: arrays in, arrays out."""
+"""Algorithms of the readout: arrays in, arrays out. They know NumPy, numba and the quality flags, nothing else."""

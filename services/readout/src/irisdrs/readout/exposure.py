@@ -1,0 +1,102 @@
+"""One exposure in the hands of the service: its reads, its running sums, its frame."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irisdrs.readout.backend import ExposureState, Processor, RateFrame
+from irisdrs.readout.calibration import Calibration
+from irisdrs.readout.membership import Membership, Slot
+from irisdrs.shared.data.fits import decode_read
+from irisdrs.shared.data.read_header import ReadHeader
+from irisdrs.shared.errors import CorruptObject
+from irisdrs.shared.events.facts import FrameReady
+from irisdrs.shared.quality import Quality
+from irisdrs.shared.references import Reference
+
+Decoded = tuple[NDArray[np.uint16], ReadHeader]
+
+
+@dataclass(slots=True)
+class Exposure:
+    """What is in memory of an exposure; everything can be rebuilt from the store.
+
+    Attributes
+    ----------
+    membership, night
+    aborted : bool
+    references, calibration
+        Known after the first read.
+    announced : FrameReady, optional
+        The frame that was made of the reads `membership.used`.
+    completed_by : str
+        Id of the event whose handling gave `announced`: told again, it gets the same answer.
+    """
+
+    membership: Membership
+    night: date
+    aborted: bool = False
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    context: str = ""
+    calibration: Calibration | None = None
+    state: ExposureState | None = None
+    ramp: int = 0
+    header: ReadHeader | None = None
+    photons_end: datetime | None = None
+    announced: FrameReady | None = None
+    completed_by: str = ""
+
+    def decode(self, slot: Slot, data: bytes) -> Decoded:
+        """Decode a read and check that it is the one that its key says.
+
+        Raises
+        ------
+        CorruptObject, WrongShape
+            If the bytes are no such read.
+        """
+        pixels, header = decode_read(data, self.membership.sampling.shape)
+        if (header.exposure_id, header.ramp, header.read) != (self.membership.exposure, *slot):
+            raise CorruptObject(
+                f"The object of {self.membership.exposure} ramp {slot[0]} read {slot[1]} says it is {header.read_id}.",
+                remedy="Restore the right object, then re-drive.",
+            )
+        return pixels, header
+
+    def fold(self, processor: Processor, slot: Slot, decoded: Decoded) -> None:
+        """Fold a decoded read."""
+        if self.calibration is None:
+            raise RuntimeError("references are loaded before reads are folded")
+        pixels, header = decoded
+        if self.state is None:
+            sampling = self.membership.sampling
+            full_time_s = max(sampling.reads - 1, 1) * sampling.read_time_s
+            self.state = processor.open(self.calibration, sampling.mode, full_time_s)
+            self.header, self.ramp = header, slot[0]
+        if self.ramp != slot[0]:
+            processor.end_ramp(self.state)
+            self.ramp = slot[0]
+        processor.fold(self.state, pixels, header.read_time_s)
+        self.photons_end = header.ended_at
+        self.membership.folded(slot)
+
+    def finish(self, processor: Processor) -> RateFrame:
+        """The frame's arrays; the running sums are given up."""
+        if self.state is None:
+            raise RuntimeError("an exposure without a read has no frame")
+        whole = len(self.membership.used) == self.membership.expected
+        state, self.state = self.state, None
+        return processor.close(state, Quality.GOOD if whole else Quality.DROPOUT)
+
+    def start_again(self) -> None:
+        """Forget what was folded and announced: the reads that are used have changed."""
+        self.membership.start_again()
+        self.state, self.announced, self.completed_by = None, None, ""
+
+    def done(self, announced: FrameReady, event_id: str) -> list[FrameReady]:
+        """The frame is stored: give up everything large, and say it."""
+        self.state, self.calibration = None, None
+        self.announced, self.completed_by = announced, event_id
+        return [announced]

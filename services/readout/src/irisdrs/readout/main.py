@@ -1,0 +1,32 @@
+"""Compose the service: settings, handlers of each detector."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from irisdrs.readout.backend import Processor
+from irisdrs.readout.handlers import DetectorHandlers
+from irisdrs.readout.workshop import Workshop
+from irisdrs.shared.bus.topology import readout_queue
+from irisdrs.shared.identifiers import Detector
+from irisdrs.shared.service import Platform, Service
+
+
+class ReadoutSettings(BaseSettings):
+    """Settings of the service: environment variables ``IRIS_READOUT_...``."""
+
+    model_config = SettingsConfigDict(env_prefix="IRIS_READOUT_", frozen=True)
+
+    detectors: tuple[Detector, ...] = Field(default=tuple(Detector), description="Detectors to read out (JSON list)")
+
+
+def compose(platform: Platform) -> Service:
+    """Build the service on what its host lends."""
+    settings = ReadoutSettings()
+    processor = Processor()
+    workshop = Workshop(platform.store, platform.references, platform.threads, processor)
+
+    async def close() -> None:
+        processor.shutdown()
+
+    handlers = {readout_queue(detector): DetectorHandlers(workshop).handlers() for detector in settings.detectors}
+    return Service(name="readout", handlers=handlers, close=close)

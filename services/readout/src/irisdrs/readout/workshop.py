@@ -1,0 +1,136 @@
+"""Between the handlers and the pixels: what is looked up, fetched, computed in threads, and stored."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+import structlog
+
+from irisdrs.readout import constants, frame
+from irisdrs.readout.backend import Processor
+from irisdrs.readout.calibration import REFERENCE_TYPES
+from irisdrs.readout.exposure import Decoded, Exposure
+from irisdrs.readout.membership import Slot
+from irisdrs.shared.crash_points import reach
+from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference, WrongShape
+from irisdrs.shared.events.facts import FrameReady
+from irisdrs.shared.events.metadata import from_metadata, to_metadata
+from irisdrs.shared.identity import inputs_hash
+from irisdrs.shared.observation import ObservationPlan
+from irisdrs.shared.references import References
+from irisdrs.shared.store.keys import exposure_prefix, observation_key, version_prefix
+from irisdrs.shared.store.port import Store
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+_READ = re.compile(r"(\d{4})/(\d{5})-[0-9a-f]{16}\.fits")
+_FAILED = re.compile(r"failed-(\d{4})-(\d{5})\.json")
+
+
+class Workshop:
+    """The store, the references and the threads that one detector's handlers work with."""
+
+    def __init__(self, store: Store, references: References, threads: Executor, processor: Processor) -> None:
+        self._store, self._references, self._threads = store, references, threads
+        self._processor = processor
+
+    async def look(self, exposure: Exposure) -> None:
+        """Take note of everything that the store has of an exposure."""
+        prefix = exposure_prefix(exposure.night, exposure.membership.exposure)
+        for key in await self._store.keys(prefix):
+            name = key.removeprefix(prefix)
+            if name == "aborted.json":
+                exposure.aborted = True
+            if found := _FAILED.fullmatch(name):
+                exposure.membership.failed.add((int(found[1]), int(found[2])))
+            if found := _READ.fullmatch(name):
+                await self._note(exposure, (int(found[1]), int(found[2])), key)
+
+    async def _note(self, exposure: Exposure, slot: Slot, key: str) -> None:
+        known = exposure.membership.known.get(slot)
+        if (known is not None and known.key == key) or not exposure.membership.has_slot(slot):
+            return
+        stored = await self._store.head(key)
+        if stored is not None:
+            exposure.membership.note(slot, stored.ref)
+
+    async def find_frame(self, exposure: Exposure) -> FrameReady | None:
+        """The frame of all expected reads, if somebody has made it already."""
+        membership = exposure.membership
+        inputs = [(f"read-{ramp:04d}-{read:05d}", ref.sha256) for (ramp, read), ref in membership.known.items()]
+        wanted = inputs_hash(frame.recipe_of(membership), inputs)
+        versions = await self._store.keys(version_prefix(exposure.night, frame.product_of(membership), wanted))
+        stored = await self._store.head(versions[-1]) if versions else None
+        if stored is None:
+            return None
+        membership.used = dict(membership.known)
+        membership.position = membership.expected
+        return from_metadata(FrameReady, stored)
+
+    async def fold(self, exposure: Exposure) -> None:
+        """Fold the reads that follow one another, from where the exposure stands."""
+        while (following := exposure.membership.next()) is not None:
+            slot, ref = following
+            try:
+                data = await self._store.get(ref)
+                decoded = await self._in_thread(exposure.decode, slot, data)
+            except (CorruptObject, WrongShape) as error:
+                _log.error("read left out", exposure=str(exposure.membership.exposure), slot=slot, problem=str(error))
+                exposure.membership.lost[slot] = error
+                continue
+            await self._prepare(exposure, decoded)
+            await self._in_thread(exposure.fold, self._processor, slot, decoded)
+            reach("readout.fold.after")
+
+    async def make_frame(self, exposure: Exposure) -> FrameReady:
+        """Make the frame, put it, and give its announcement."""
+        if exposure.header is None or exposure.photons_end is None:
+            raise RuntimeError("an exposure without a read has no frame")
+        arrays = await self._in_thread(exposure.finish, self._processor)
+        job = frame.job_of(exposure.membership, exposure.references, exposure.context)
+        made = await self._in_thread(
+            frame.build, arrays, exposure.header, exposure.photons_end, exposure.membership, job
+        )
+        metadata = to_metadata(made.announcement.model_dump(mode="json"))
+        reach("readout.put.before")
+        put = await self._store.put(made.key, made.data, metadata=metadata)
+        reach("readout.put.after")
+        return from_metadata(FrameReady, put.stored)
+
+    async def _prepare(self, exposure: Exposure, decoded: Decoded) -> None:
+        """Load the references of an exposure, with its first read.
+
+        Raises
+        ------
+        MissingReference, CorruptObject, Fatal
+            If there is a reference or the plan of the observation missing. The read stays known, and is folded when
+            the next event finds the references.
+        """
+        if exposure.calibration is not None:
+            return
+        _, header = decoded
+        if not exposure.references:
+            exposure.context = await self._pinned_context(exposure)
+            exposure.references = await self._references.best_references(
+                header.crds_parameters(), REFERENCE_TYPES, exposure.context
+            )
+        paths = {kind: found.path for kind, found in exposure.references.items()}
+        try:
+            exposure.calibration = await self._in_thread(constants.load, paths, header.shape)
+        except CorruptObject as error:
+            raise MissingReference(error.message, remedy="Repair the CRDS cache, then re-drive.") from error
+
+    async def _pinned_context(self, exposure: Exposure) -> str:
+        key = observation_key(exposure.night, exposure.membership.exposure.observation)
+        stored = await self._store.head(key)
+        if stored is None:
+            raise Fatal(
+                f"{exposure.membership.exposure} belongs to an observation without a plan: {key} is not in the store.",
+                remedy="The edge puts it before the first event. Put it, then re-drive.",
+            )
+        return ObservationPlan.model_validate_json(await self._store.get(stored.ref)).crds_context
+
+    async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)

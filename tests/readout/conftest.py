@@ -1,0 +1,103 @@
+"""One simulated exposure of one detector, taken once, told again and again."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from irisdrs.crds_proxy.main import open_references
+from irisdrs.readout.backend import Processor
+from irisdrs.readout.handlers import DetectorHandlers
+from irisdrs.readout.workshop import Workshop
+from irisdrs.shared.events import Event, ExposureEnded, ExposureEvent, ExposureStarted, ReadWritten
+from irisdrs.shared.identifiers import Detector
+from irisdrs.shared.observation import ObservationPlan
+from irisdrs.shared.replay import replay
+from irisdrs.shared.store.directory import DirectoryStore
+from irisdrs.simulator.demo import prepare_references
+from irisdrs.simulator.edge import Edge
+from irisdrs.simulator.night import Night, plan_observation, play
+
+READS, RAMPS, SIZE = 4, 2, 64
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Handlers of IMG1 on a store that holds an exposure, and the events that the edge told."""
+
+    store: DirectoryStore
+    plan: ObservationPlan
+    events: tuple[ExposureEvent, ...]
+    new_handlers: Callable[[], DetectorHandlers]
+
+    @property
+    def reads(self) -> list[ReadWritten]:
+        return [event for event in self.events if isinstance(event, ReadWritten)]
+
+    @property
+    def started(self) -> ExposureStarted:
+        return next(event for event in self.events if isinstance(event, ExposureStarted))
+
+    @property
+    def ended(self) -> ExposureEnded:
+        return next(event for event in self.events if isinstance(event, ExposureEnded))
+
+
+async def tell(handlers: DetectorHandlers, event: Event) -> Sequence[Event]:
+    """Hand an event to its handler."""
+    return await handlers.handlers()[type(event)](event)
+
+
+@pytest.fixture(scope="session")
+def exposure(tmp_path_factory: pytest.TempPathFactory) -> tuple[ObservationPlan, Path, Path]:
+    """Plan, store and CRDS cache of an exposure that was taken and not yet processed."""
+    home = tmp_path_factory.mktemp("exposure")
+    draft = plan_observation(
+        night=date(2034, 8, 1), crds_context="", size=SIZE, reads=READS, science=1, sky=0, detectors=(Detector.IMG1,)
+    )
+    draft = draft.model_copy(update={"sampling": draft.sampling.model_copy(update={"ramps": RAMPS})})
+    plan = draft.model_copy(update={"crds_context": prepare_references(draft, home / "crds", 0)})
+
+    async def nobody(_: Sequence[Event]) -> None:
+        return None
+
+    asyncio.run(play(Night(plan), Edge(plan, DirectoryStore(home / "store"), nobody), home / "truth"))
+    return plan, home / "store", home / "crds"
+
+
+@pytest.fixture(scope="session")
+def processor() -> Processor:
+    return Processor(2)
+
+
+@pytest.fixture
+async def bench(exposure: tuple[ObservationPlan, Path, Path], processor: Processor, tmp_path: Path) -> Bench:
+    """A store of its own with the exposure's reads."""
+    import shutil
+
+    plan, source, crds = exposure
+    shutil.copytree(source, tmp_path / "store")
+    store = DirectoryStore(tmp_path / "store")
+    events = [event async for event in replay(store, plan) if isinstance(event, ExposureEvent)]
+    references = open_references(crds)
+    threads = ThreadPoolExecutor(2)
+
+    def new_handlers() -> DetectorHandlers:
+        return DetectorHandlers(Workshop(store, references, threads, processor))
+
+    return Bench(store, plan, tuple(events), new_handlers)
+
+
+@pytest.fixture
+def without_reads() -> Callable[[Bench, Path, Sequence[int]], None]:
+    """Removes reads from the store, as if they had not been written yet."""
+
+    def remove(bench: Bench, root: Path, positions: Sequence[int]) -> None:
+        for position in positions:
+            (root / bench.reads[position].object.key).unlink()
+
+    return remove
