@@ -1,7 +1,6 @@
 """A raw science frame as a product: identity, file, announcement."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from irisdrs.readout.backend import RateFrame
@@ -9,12 +8,9 @@ from irisdrs.readout.membership import Membership
 from irisdrs.shared.data.fits import apply_read_header, to_bytes
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.data.read_header import ReadHeader
-from irisdrs.shared.events.facts import FrameReady
 from irisdrs.shared.identifiers import ProductId
 from irisdrs.shared.identity import Job, software_version
 from irisdrs.shared.references import Reference
-from irisdrs.shared.store.keys import product_key
-from irisdrs.shared.store.port import ObjectRef
 
 #: Steps that every raw frame has gone through, by their names in the data model.
 STEPS = ("refpix", "saturation", "linearity", "ramp_fit")
@@ -42,23 +38,38 @@ def job_of(membership: Membership, references: Mapping[str, Reference], context:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RawFrame:
-    """A frame that is ready to be stored."""
+def announcement_of(
+    arrays: RateFrame, header: ReadHeader, photons_end: datetime, membership: Membership, job: Job
+) -> dict[str, object]:
+    """Fields of the `FrameReady` that announces the frame, all but its object: the object's metadata."""
+    return {
+        "observation": header.observation,
+        "exposure_type": header.exposure_type,
+        "exposure": header.exposure,
+        "detector": header.detector,
+        "night": header.night.isoformat(),
+        "photons_end": photons_end.isoformat(),
+        "product_id": str(product_of(membership)),
+        "sampling_mode": membership.sampling.mode,
+        "reads_used": len(membership.used),
+        "reads_expected": membership.expected,
+        "saturated_fraction": round(arrays.saturated_fraction, 9),
+        "crds_context": job.context,
+        "software_version": job.software,
+        "inputs_hash": job.inputs_hash,
+        "job_hash": job.job_hash,
+    }
 
-    key: str
-    data: bytes
-    announcement: FrameReady
 
-
-def build(
+def to_file(
     arrays: RateFrame,
     header: ReadHeader,
     photons_end: datetime,
-    membership: Membership,
-    job: Job,
-) -> RawFrame:
-    """Make the frame's file.
+    reads_used: int,
+    references: Mapping[str, str],
+    job: Job | None = None,
+) -> bytes:
+    """The frame as a FITS file.
 
     Parameters
     ----------
@@ -67,51 +78,27 @@ def build(
         Of the first used read.
     photons_end : datetime
         End of the last used read (UTC).
-    membership : Membership
-    job : Job
+    reads_used : int
+    references : mapping of reference type to name
+    job : Job, optional
+        Of a frame that goes into the store.
     """
-    product = product_of(membership)
+    product = ProductId(header.exposure_id, 1, "raw")
     with RawFrameModel() as model:
         model.data, model.err, model.dq = arrays.data, arrays.err, arrays.dq
         model.var_poisson, model.var_rnoise = arrays.var_poisson, arrays.var_rnoise
         apply_read_header(model, header)
-        _describe(model, photons_end, membership, job, product)
-        data = to_bytes(model)
-    key = product_key(header.night, product, job.inputs_hash, job.job_hash)
-    announcement = FrameReady(
-        observation=header.observation,
-        exposure_type=header.exposure_type,
-        exposure=header.exposure,
-        detector=header.detector,
-        night=header.night,
-        photons_end=photons_end,
-        product_id=str(product),
-        object=ObjectRef(key=key, sha256="0" * 64, size=len(data)),
-        sampling_mode=membership.sampling.mode,
-        reads_used=len(membership.used),
-        reads_expected=membership.expected,
-        saturated_fraction=round(arrays.saturated_fraction, 9),
-        crds_context=job.context,
-        software_version=job.software,
-        inputs_hash=job.inputs_hash,
-        job_hash=job.job_hash,
-    )
-    return RawFrame(key, data, announcement)
-
-
-def _describe(
-    model: RawFrameModel, photons_end: datetime, membership: Membership, job: Job, product: ProductId
-) -> None:
-    exposure = model.meta.exposure
-    exposure.photons_end = photons_end.isoformat()
-    exposure.reads_used, exposure.reads_expected = len(membership.used), membership.expected
-    exposure.exposure_time = membership.sampling.ramps * membership.sampling.ramp_time_s
-    model.meta.product.id, model.meta.product.level, model.meta.product.kind = str(product), 1, product.kind
-    model.meta.bunit_data = "DN/s"
-    model.meta.provenance.inputs_hash, model.meta.provenance.job_hash = job.inputs_hash, job.job_hash
-    model.meta.provenance.software_version = job.software
-    model.meta.ref_file.crds.context_used = job.context
-    for kind, (name, _) in job.references.items():
-        getattr(model.meta.ref_file, kind).name = f"crds://{name}"
-    for step in STEPS:
-        setattr(model.meta.cal_step, step, "COMPLETE")
+        meta = model.meta
+        meta.exposure.photons_end = photons_end.isoformat()
+        meta.exposure.reads_used, meta.exposure.reads_expected = reads_used, header.reads * header.ramps
+        meta.product.id, meta.product.level, meta.product.kind = str(product), product.level, product.kind
+        meta.bunit_data = "DN/s"
+        for kind, name in references.items():
+            getattr(meta.ref_file, kind).name = name
+        for step in STEPS:
+            setattr(meta.cal_step, step, "COMPLETE")
+        if job is not None:
+            meta.provenance.inputs_hash, meta.provenance.job_hash = job.inputs_hash, job.job_hash
+            meta.provenance.software_version = job.software
+            meta.ref_file.crds.context_used = job.context
+        return to_bytes(model)

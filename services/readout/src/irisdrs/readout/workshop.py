@@ -20,7 +20,7 @@ from irisdrs.shared.events.metadata import from_metadata, to_metadata
 from irisdrs.shared.identity import inputs_hash
 from irisdrs.shared.observation import ObservationPlan
 from irisdrs.shared.references import References
-from irisdrs.shared.store.keys import exposure_prefix, observation_key, version_prefix
+from irisdrs.shared.store.keys import exposure_prefix, observation_key, product_key, version_prefix
 from irisdrs.shared.store.port import Store
 
 _log = structlog.get_logger(__name__)
@@ -86,16 +86,18 @@ class Workshop:
 
     async def make_frame(self, exposure: Exposure) -> FrameReady:
         """Make the frame, put it, and give its announcement."""
-        if exposure.header is None or exposure.photons_end is None:
+        header, photons_end, membership = exposure.header, exposure.photons_end, exposure.membership
+        if header is None or photons_end is None:
             raise RuntimeError("an exposure without a read has no frame")
         arrays = await self._in_thread(exposure.finish, self._processor)
-        job = frame.job_of(exposure.membership, exposure.references, exposure.context)
-        made = await self._in_thread(
-            frame.build, arrays, exposure.header, exposure.photons_end, exposure.membership, job
-        )
-        metadata = to_metadata(made.announcement.model_dump(mode="json"))
+        job = frame.job_of(membership, exposure.references, exposure.context)
+        names = {kind: f"crds://{found.name}" for kind, found in exposure.references.items()}
+        used = len(membership.used)
+        data = await self._in_thread(frame.to_file, arrays, header, photons_end, used, names, job)
+        key = product_key(header.night, frame.product_of(membership), job.inputs_hash, job.job_hash)
+        metadata = to_metadata(frame.announcement_of(arrays, header, photons_end, membership, job))
         reach("readout.put.before")
-        put = await self._store.put(made.key, made.data, metadata=metadata)
+        put = await self._store.put(key, data, metadata=metadata)
         reach("readout.put.after")
         return from_metadata(FrameReady, put.stored)
 

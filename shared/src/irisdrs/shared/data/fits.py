@@ -102,6 +102,19 @@ def decode_read(data: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.uint16]
         return np.asarray(hdus[1].data, dtype=np.uint16), header
 
 
+def read_header(source: bytes | Path) -> ReadHeader:
+    """What a level-0 read says of itself, without its pixels.
+
+    Raises
+    ------
+    CorruptObject
+        If it is cut short, damaged, no FITS file, or no read.
+    """
+    with _readable("the read"), _opened(source, disable_image_compression=True) as (hdus, size):
+        _read_table(hdus, size)
+        return ReadHeader.from_cards(hdus[0].header)
+
+
 #: What the header of a packed read must say, whatever its shape.
 _READ_CARDS: Mapping[str, object] = {
     "XTENSION": "BINTABLE",

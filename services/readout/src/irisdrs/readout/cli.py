@@ -1,0 +1,128 @@
+"""`iris readout`: reads to frames without a bus, from files."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from irisdrs.readout import constants
+from irisdrs.readout.backend import ExposureState, Processor, RateFrame
+from irisdrs.readout.frame import to_file
+from irisdrs.shared.data.fits import decode_read, read_header
+from irisdrs.shared.data.read_header import ReadHeader
+from irisdrs.shared.errors import Fatal
+from irisdrs.shared.identifiers import SamplingMode
+from irisdrs.shared.quality import Quality
+
+app = typer.Typer(help="Reads to raw science frames, offline.", no_args_is_help=True)
+
+File = Annotated[Path, typer.Option(exists=True, dir_okay=False)]
+
+
+@app.callback()
+def _root() -> None:
+    """Keep `fit` a subcommand."""
+
+
+@app.command()
+def fit(
+    files: Annotated[list[Path], typer.Argument(help="Reads of one exposure, or folders that hold them", exists=True)],
+    nonlincoeff: File,
+    saturation: File,
+    gain: File,
+    readnoise: File,
+    mask: File,
+    mode: Annotated[SamplingMode | None, typer.Option(help="Sampling mode [default: the reads' own]")] = None,
+    output: Annotated[Path, typer.Option(help="Frame to write")] = Path("frame.fits"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON")] = False,
+) -> None:
+    """Fit the slope of every pixel to the reads of an exposure of one detector.
+
+    Missing reads are left out, and the frame is flagged DROPOUT. The references are files, for instance those of
+    `iris crds bestrefs`.
+    """
+    paths = {"nonlincoeff": nonlincoeff, "saturation": saturation, "gain": gain, "readnoise": readnoise, "mask": mask}
+    reads = sorted(_headers(files), key=lambda read: (read.header.ramp, read.header.read))
+    first = reads[0].header
+    _check(reads)
+    if output.exists():
+        raise Fatal(f"{output} is there already.", remedy="Remove it, or name another file with --output.")
+    processor = Processor()
+    calibration = constants.load(paths, first.shape)
+    full_time_s = max(first.reads - 1, 1) * first.read_interval_s
+    state = processor.open(calibration, mode or first.sampling_mode, full_time_s)
+    _fold(processor, state, reads, quiet=as_json)
+    whole = len(reads) == first.reads * first.ramps
+    arrays = processor.close(state, Quality.GOOD if whole else Quality.DROPOUT)
+    processor.shutdown()
+    header = first.model_copy(update={"sampling_mode": mode or first.sampling_mode})
+    names = {kind: path.name for kind, path in paths.items()}
+    output.write_bytes(to_file(arrays, header, reads[-1].header.ended_at, len(reads), names))
+    _say(arrays, reads, output, as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    path: Path
+    header: ReadHeader
+
+
+def _headers(files: Sequence[Path]) -> list[_Read]:
+    paths = [path for file in files for path in (sorted(file.rglob("*.fits")) if file.is_dir() else [file])]
+    if not paths:
+        raise Fatal("There is no FITS file in what you gave.", remedy="Name reads, or a folder that holds them.")
+    return [_Read(path, read_header(path)) for path in paths]
+
+
+def _check(reads: Sequence[_Read]) -> None:
+    first, seen = reads[0].header, set()
+    for read in reads:
+        header = read.header
+        if (header.exposure_id, header.shape) != (first.exposure_id, first.shape):
+            raise Fatal(
+                f"{read.path} is of {header.exposure_id}, {reads[0].path} of {first.exposure_id}.",
+                remedy="Give the reads of one exposure of one detector.",
+            )
+        if header.read_id in seen:
+            raise Fatal(f"{read.path} is {header.read_id}, and another file is too.", remedy="Give each read once.")
+        seen.add(header.read_id)
+
+
+def _fold(processor: Processor, state: ExposureState, reads: Sequence[_Read], *, quiet: bool) -> None:
+    ramp = reads[0].header.ramp
+    for read in track(reads, "folding", disable=quiet, console=Console(stderr=True)):
+        if read.header.ramp != ramp:
+            processor.end_ramp(state)
+            ramp = read.header.ramp
+        pixels, header = decode_read(read.path.read_bytes(), read.header.shape)
+        processor.fold(state, pixels, header.read_time_s)
+
+
+def _say(arrays: RateFrame, reads: Sequence[_Read], output: Path, as_json: bool) -> None:
+    good: NDArray[np.bool_] = (arrays.dq & np.uint32(Quality.DO_NOT_USE)) == 0
+    header = reads[0].header
+    facts = {
+        "exposure": str(header.exposure_id),
+        "output": str(output),
+        "reads_used": len(reads),
+        "reads_expected": header.reads * header.ramps,
+        "median_rate_dn_s": float(np.median(arrays.data[good])) if good.any() else None,
+        "median_err_dn_s": float(np.median(arrays.err[good])) if good.any() else None,
+        "saturated_fraction": arrays.saturated_fraction,
+        "usable_fraction": float(good.mean()),
+    }
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    table = Table(show_header=False)
+    for name, value in facts.items():
+        table.add_row(name, str(value))
+    Console().print(table)

@@ -1,0 +1,95 @@
+"""A small night and a system to play it into."""
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import httpx
+import pytest
+
+from irisdrs.shared import crash_points
+from irisdrs.shared.bus.dispatch import publish
+from irisdrs.shared.bus.topology import QUEUES
+from irisdrs.shared.embedded import EmbeddedSystem, run, web_application
+from irisdrs.shared.events import Event
+from irisdrs.shared.observation import ObservationPlan
+from irisdrs.shared.settings import HostSettings
+from irisdrs.simulator.demo import prepare_references
+from irisdrs.simulator.edge import Edge
+from irisdrs.simulator.ledger import Verdict, compare, current_products, expected_products, expected_reads
+from irisdrs.simulator.night import Night, plan_observation, play
+
+SIZE = 64
+READS = 4
+
+
+@dataclass(frozen=True)
+class Playground:
+    """A running system, a plan, and what the archive says."""
+
+    system: EmbeddedSystem
+    plan: ObservationPlan
+    client: httpx.AsyncClient
+
+    async def tell(self, events: list[Event]) -> None:
+        """Publish as the edge."""
+        await publish(self.system.bus, "edge", events)
+
+    def edge(self, tell: Callable[[list[Event]], Awaitable[None]] | None = None) -> Edge:
+        """The edge of the plan, on a good line unless another is given."""
+        return Edge(self.plan, self.system.platform.store, tell or self.tell)  # type: ignore[arg-type]
+
+    async def play(self, edge: Edge) -> None:
+        """Play the night; its times are the plan's, so that its reads are the same bytes every time."""
+        await play(Night(self.plan), edge, self.system.settings.data_dir / "truth")
+
+    async def products(self) -> dict[str, str]:
+        """SHA-256 of every current product, reads included, by id."""
+        rows = await current_products(self.client, self.plan)
+        return {str(row["product_id"]): str(row["sha256"]) for row in rows}
+
+    async def verdict(self) -> Verdict:
+        """The ledger's verdict on everything that the plan comes to."""
+        rows = await current_products(self.client, self.plan)
+        expected = expected_products(self.plan) + expected_reads(self.plan)
+        return compare(expected, [str(row["product_id"]) for row in rows])
+
+    async def parked(self) -> dict[str, list[str]]:
+        """Error classes of parked events by queue."""
+        found = {queue.name: await self.system.bus.parked(queue) for queue in QUEUES}
+        return {name: [one.reason.error_class for one in parked] for name, parked in found.items() if parked}
+
+
+Open = Callable[..., AbstractAsyncContextManager[Playground]]
+
+
+@pytest.fixture(scope="session")
+def references(tmp_path_factory: pytest.TempPathFactory) -> tuple[ObservationPlan, Path]:
+    """A plan of two science exposures and a sky of four detectors, and a CRDS cache for it."""
+    cache = tmp_path_factory.mktemp("references") / "crds"
+    draft = plan_observation(night=date(2034, 8, 1), crds_context="", size=SIZE, reads=READS)
+    return draft.model_copy(update={"crds_context": prepare_references(draft, cache, 0)}), cache
+
+
+@pytest.fixture
+def playground(references: tuple[ObservationPlan, Path], tmp_path: Path) -> Open:
+    """Opens systems, each with a folder of its own."""
+    made, cache = references
+
+    @asynccontextmanager
+    async def open_(name: str = "data", plan: ObservationPlan = made) -> AsyncIterator[Playground]:
+        settings = HostSettings(data_dir=tmp_path / name)
+        if not settings.crds_dir.exists():
+            shutil.copytree(cache, settings.crds_dir)
+        try:
+            async with run(settings, retry_delays_s=(0.2, 0.5, 1.0), recirculate_s=0.2) as system:
+                transport = httpx.ASGITransport(app=web_application(system))
+                async with httpx.AsyncClient(transport=transport, base_url="http://archive") as client:
+                    yield Playground(system, plan, client)
+        finally:
+            crash_points.disarm()
+
+    return open_

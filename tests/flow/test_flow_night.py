@@ -1,0 +1,84 @@
+"""The whole system in one process: a night, and the same night under every disturbance that is known."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from irisdrs.shared import crash_points
+from irisdrs.simulator.disturbance import BadLine
+
+#: Longest wait for a night to be done, seconds: it takes a few; only a failure waits so long.
+PATIENCE_S = 180.0
+
+CRASHES = (
+    "readout.fold.after",
+    "readout.put.before",
+    "readout.put.after",
+    "calibrate.put.before",
+    "calibrate.put.after",
+    "archive.commit.before",
+    "archive.commit.after",
+    "dispatch.publish.before",
+    "dispatch.publish.after",
+    "dispatch.ack.before",
+)
+
+
+async def until_complete(ground: Any) -> None:
+    """Wait until nothing is lost."""
+    async with asyncio.timeout(PATIENCE_S):
+        while (await ground.verdict()).lost:
+            await asyncio.sleep(0.1)
+
+
+async def test_a_disturbed_night_ends_as_a_calm_one(
+    playground: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with playground("calm") as ground:
+        await ground.play(ground.edge())
+        await until_complete(ground)
+        calm = await ground.products()
+        assert not (await ground.verdict()).duplicated
+        assert await ground.parked() == {}
+        assert sum(ground.system.restarts.values()) == 0
+
+    token = tmp_path / "kill-the-worker"
+    token.touch()
+    monkeypatch.setenv("IRIS_CRASH_POINT", f"calibrate.worker.reduce@{token}")
+    for point in CRASHES:
+        crash_points.arm(point)
+    async with playground("disturbed") as ground:
+        line = BadLine(ground.tell, seed=1, drop=0.15, repeat=0.3, window=12)
+        await ground.play(ground.edge(line.tell))
+        await line.flush()
+        assert line.dropped > 5
+        assert line.repeated > 5
+        await ground.system.bus.quiet()
+        await ground.system.reconcile()  # tells again what the line has lost
+        await until_complete(ground)
+        await ground.system.bus.quiet()
+        assert crash_points.armed() == {}
+        assert not token.exists()
+        assert sum(ground.system.restarts.values()) >= len(CRASHES)
+        assert not (await ground.verdict()).duplicated
+        assert await ground.parked() == {}
+        assert await ground.products() == calm
+
+
+async def test_a_new_process_takes_up_what_the_old_one_left(playground: Any) -> None:
+    async def nobody_hears(_: object) -> None:
+        return None
+
+    async with playground() as ground:
+        await ground.play(ground.edge(nobody_hears))
+        assert await ground.products() == {}
+    async with playground() as ground:  # reconciles at its start
+        await until_complete(ground)
+        first = await ground.products()
+        assert await ground.parked() == {}
+    async with playground() as ground:
+        await ground.system.bus.quiet()
+        assert await ground.products() == first  # nothing is made twice
+        assert not (await ground.verdict()).duplicated
