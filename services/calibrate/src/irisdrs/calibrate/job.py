@@ -21,8 +21,8 @@ class Reduction:
     ----------
     raw : Path
         Level 1 frame; absolute.
-    raw_id, raw_sha256 : str
-        Product id and SHA-256 (hex) of the frame.
+    raw_id : str
+        Product id of the frame.
     product_id : str
         Id of the product to be made.
     references : tuple of Reference
@@ -37,7 +37,6 @@ class Reduction:
 
     raw: Path
     raw_id: str
-    raw_sha256: str
     product_id: str
     references: tuple[Reference, ...]
     context: str

@@ -49,3 +49,11 @@ def total_error(*variances: Image) -> Image:
     for variance in variances[1:]:
         total += np.maximum(variance, np.float32(0))
     return np.sqrt(total, out=total)
+
+
+def bad_fraction(dq: Flags) -> float:
+    """Fraction of the science pixels (all but reference pixels) that are flagged DO_NOT_USE."""
+    science = (dq & np.uint32(Quality.REFERENCE_PIXEL)) == 0
+    bad = science & ((dq & np.uint32(Quality.DO_NOT_USE)) != 0)
+    pixels = int(np.count_nonzero(science))
+    return int(np.count_nonzero(bad)) / pixels if pixels else 0.0

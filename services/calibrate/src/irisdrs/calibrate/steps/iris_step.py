@@ -1,0 +1,129 @@
+"""What all steps and pipelines of IRIS share: how stpipe opens, names, describes and saves their models."""
+
+import copy
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stpipe import Pipeline, Step
+
+from irisdrs.shared import data as datamodels
+from irisdrs.shared.crds import register
+from irisdrs.shared.data.fits import open_model, to_bytes
+from irisdrs.shared.data.models import ImageModel, IrisModel, ReferenceModel
+from irisdrs.shared.errors import MissingReference, WrongShape
+
+Reference = TypeVar("Reference", bound=ReferenceModel)
+
+#: Level and kind at the end of a product id, which a step's own suffix replaces.
+_LEVEL_AND_KIND = re.compile(r"-L[123]-[a-z][a-z0-9]*$")
+
+
+class IrisStep(Step):
+    """A step of IRIS. Takes a path or a model and gives a new model; what it was given stays as it is."""
+
+    spec = """
+    output_ext = string(default='.fits')  # Default type of output
+    """
+
+    def image(self, source: Any) -> ImageModel:
+        """A new image of what the step is given: own metadata, the same arrays until they are replaced.
+
+        Raises
+        ------
+        CorruptObject
+            If it is no readable file of an IRIS data model.
+        """
+        model = self.open_model(source)
+        tree = {**model.instance, "meta": copy.deepcopy(model.instance["meta"])}
+        return ImageModel(tree)
+
+    def reference(self, image: ImageModel, kind: str, model_class: type[Reference]) -> Reference:
+        """The reference of a type: the override if there is one, else the one that CRDS chooses.
+
+        Raises
+        ------
+        MissingReference
+            If CRDS knows none.
+        CorruptObject
+            If it cannot be read.
+        WrongShape
+            If its pixels are not those of the image.
+        """
+        found = self.get_reference_file(image, kind)
+        if isinstance(found, IrisModel):
+            model = found
+        elif found in ("N/A", ""):
+            raise MissingReference(
+                f"CRDS knows no {kind} reference for this configuration: {image.get_crds_parameters()}.",
+                remedy=f"Deliver one, or give a file with --steps.{self.name}.override_{kind}.",
+            )
+        else:
+            model = open_model(found, model_class)
+        if model.shape != image.shape:
+            raise WrongShape(f"The {kind} reference is {model.shape}, the image {image.shape} pixels.")
+        return model
+
+    def complete(self, image: ImageModel) -> ImageModel:
+        """Write down that the step was done."""
+        setattr(image.meta.cal_step, self.class_alias, "COMPLETE")
+        return image
+
+    def finalize_result(self, result: Any, reference_files_used: list[tuple[str, str]]) -> None:
+        """Name the references that were used: never with the folder that they were read from."""
+        for kind, uri in reference_files_used:
+            getattr(result.meta.ref_file, kind).name = f"crds://{Path(uri).name}"
+
+    def get_reference_file(self, input_file: Any, reference_file_type: str) -> Any:
+        """As stpipe's, with the observatory known to CRDS."""
+        if self.get_ref_override(reference_file_type) is None:
+            register()
+        return super().get_reference_file(input_file, reference_file_type)
+
+    def save_model(
+        self,
+        model: IrisModel,
+        suffix: str | None = None,
+        idx: object = None,
+        output_file: str | None = None,
+        force: bool = False,
+        **components: object,
+    ) -> str | None:
+        """Save by the one writer of FITS, where stpipe's naming scheme says."""
+        output_file = output_file or self.output_file
+        if not (force or self.save_results or output_file):
+            return None
+        path = Path(self.make_output_path(basepath=output_file, suffix=suffix, idx=idx, **components))
+        path.write_bytes(to_bytes(model))
+        return str(path)
+
+    @classmethod
+    def get_config_from_reference(
+        cls, dataset: Any, disable: bool | None = None, crds_observatory: str | None = None
+    ) -> Any:
+        """No parameters: CRDS holds none for IRIS, so it is not even asked."""
+        return cls._empty_config()
+
+    @classmethod
+    def _datamodels_open(cls, init: Any, **kwargs: Any) -> IrisModel:
+        model: IrisModel = datamodels.open(init, **kwargs)
+        return model
+
+    @staticmethod
+    def remove_suffix(name: str) -> tuple[str, str]:
+        """A product id without its level and kind; the separator is that of product ids."""
+        return _LEVEL_AND_KIND.sub("", name), "-"
+
+    @staticmethod
+    def get_stpipe_loggers() -> tuple[str, ...]:
+        """Loggers that stpipe may configure: its own and ours, never the root logger of who calls it."""
+        return ("stpipe", "irisdrs", "CRDS")
+
+
+class IrisPipeline(IrisStep, Pipeline):
+    """A pipeline of IRIS: its `process` is the list of its steps, in order."""
+
+    def _precache_references(self, input_file: Any) -> None:
+        if any(self.get_ref_override(kind) is None for kind in self.reference_file_types):
+            register()
+        super()._precache_references(input_file)
