@@ -1,0 +1,76 @@
+"""The migrations, and opening a catalogue."""
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.exc import IntegrityError
+
+from irisdrs.archive.catalogue.engine import (
+    FILE_NAME,
+    CatalogueUnusable,
+    open_catalogue,
+    open_existing,
+    sqlite_url,
+)
+from irisdrs.archive.catalogue.tables import Header, Table
+from irisdrs.shared.errors import Outage
+
+
+def test_migrations_create_exactly_the_schema(catalogue):
+    with catalogue.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Table.metadata) == []
+
+
+def test_connections_enforce_foreign_keys_wal_and_waiting(catalogue):
+    with catalogue.engine.connect() as connection:
+        settings = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("foreign_keys", "journal_mode")]
+        assert settings == [1, "wal"]
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 20_000
+    with pytest.raises(IntegrityError), catalogue.write() as session:
+        session.add(Header(artifact_id=99, hdus=[]))
+
+
+def test_two_processes_may_create_the_catalogue_at_once(tmp_path):
+    url = sqlite_url(tmp_path / FILE_NAME)
+    with ThreadPoolExecutor(4) as threads:
+        opened = list(threads.map(open_catalogue, [url] * 4))
+    for catalogue in opened:
+        catalogue.close()
+    open_existing(tmp_path / FILE_NAME).close()
+
+
+def test_a_catalogue_of_a_newer_version_is_left_alone(tmp_path):
+    path = tmp_path / FILE_NAME
+    open_catalogue(sqlite_url(path)).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    for opening in (lambda: open_catalogue(sqlite_url(path)), lambda: open_existing(path)):
+        with pytest.raises(CatalogueUnusable, match="9999"):
+            opening()
+
+
+def test_what_is_no_catalogue_is_refused(tmp_path):
+    path = tmp_path / FILE_NAME
+    with pytest.raises(CatalogueUnusable, match="no catalogue at"):
+        open_existing(path)
+    path.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(CatalogueUnusable, match="no catalogue that can be read"):
+        open_existing(path)
+    with pytest.raises(Outage, match="does not answer"):
+        open_catalogue(sqlite_url(path))
+
+
+def test_reading_only_cannot_write(catalogue, put, build):
+    put(catalogue, build.read(1))
+    path = catalogue.engine.url.database
+    from pathlib import Path
+
+    reader = open_existing(Path(path))
+    with pytest.raises(Outage, match="readonly"), reader.write() as session:
+        session.add(Header(artifact_id=1, hdus=[]))
+    reader.close()
