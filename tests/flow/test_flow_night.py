@@ -61,7 +61,7 @@ async def test_a_disturbed_night_ends_as_a_calm_one(
         await ground.system.bus.quiet()
         assert crash_points.armed() == {}
         assert not token.exists()
-        assert sum(ground.system.restarts.values()) >= len(CRASHES)
+        assert all(deaths > 0 for deaths in ground.system.restarts.values())
         assert not (await ground.verdict()).duplicated
         assert await ground.parked() == {}
         assert await ground.products() == calm

@@ -37,7 +37,7 @@ def plan(
     reads: Reads = 8,
     science: Science = 2,
     sky: Sky = 1,
-    filter_name: Annotated[str, typer.Option("--filter", help="Filter")] = "Ks",
+    filter_name: Annotated[str, typer.Option("--filter", help="Filter")] = "H",
     mode: Annotated[SamplingMode, typer.Option(help="Sampling mode")] = SamplingMode.UTR,
     observation: Annotated[str, typer.Option(help="Observation id")] = "2034B-007-123",
     seed: Seed = 0,
@@ -74,7 +74,7 @@ def night(
         made = ObservationPlan.model_validate_json(plan_file.read_text(encoding="utf-8"))
     else:
         with console.status("Writing calibration references from the simulator's truth"):
-            made = _plan(settings, size, reads, science, sky, seed, "Ks", SamplingMode.UTR, observation)
+            made = _plan(settings, size, reads, science, sky, seed, "H", SamplingMode.UTR, observation)
     asyncio.run(_play(Night(made, seed, lambda: datetime.now(UTC)), settings, url or settings.archive_url, console))
 
 

@@ -56,7 +56,7 @@ def plan_observation(
     reads: int = 8,
     science: int = 2,
     sky: int = 1,
-    filter_name: str = "Ks",
+    filter_name: str = "H",
     sampling: SamplingMode = SamplingMode.UTR,
     detectors: tuple[Detector, ...] = IMAGER_DETECTORS,
     observation: str = "2034B-007-123",
