@@ -236,6 +236,8 @@ def open_model(source: bytes | Path | str, model_class: type[Model]) -> Model:
     for attribute, array in model._instance.items():
         if isinstance(array, np.ndarray) and not array.dtype.isnative and array.dtype.names is None:
             model._instance[attribute] = array.astype(array.dtype.newbyteorder("="))
+    if model.meta.filename is None and not isinstance(source, bytes):
+        model.meta.filename = Path(source).name
     return model
 
 

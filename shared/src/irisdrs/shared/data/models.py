@@ -59,6 +59,10 @@ class IrisModel(DataModel):
             node = node.get(name)
         return float(node) if path.endswith((".scale", ".integration_time")) and node is not None else node
 
+    def on_init(self, init: Any) -> None:
+        """Keep the name that the file says; an open stream has none of its own."""
+        super().on_init(init if isinstance(init, str) else None)
+
     def on_save(self, path: Any = None) -> None:
         """Name the file after its product, never after where it is written."""
         super().on_save(None)
