@@ -106,9 +106,7 @@ def reference_models() -> dict[str, DarkModel | FlatModel | GainModel | MaskMode
     bad = good.copy()
     bad[12, 34] = Quality.HOT | Quality.DO_NOT_USE
     models = {
-        "dark": DarkModel(
-            data=np.full(SHAPE, DARK, np.float32), err=np.full(SHAPE, 0.01, np.float32), dq=good
-        ),
+        "dark": DarkModel(data=np.full(SHAPE, DARK, np.float32), err=np.full(SHAPE, 0.01, np.float32), dq=good),
         "flat": FlatModel(data=response(), err=np.full(SHAPE, 0.001, np.float32), dq=good),
         "gain": GainModel(data=np.full(SHAPE, GAIN, np.float32)),
         "mask": MaskModel(dq=bad),

@@ -5,16 +5,15 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from irisdrs.calibrate.identification import crds_parameters, identify
 from irisdrs.calibrate.job import RECIPE, REFERENCE_TYPES, Reduced, Reduction
 from irisdrs.calibrate.worker import WorkerPool
 from irisdrs.shared import crash_points
-from irisdrs.shared.crds.parameters import PARAMETERS
-from irisdrs.shared.data.fits import headers
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.events import FrameReady, FrameReduced
 from irisdrs.shared.events.metadata import from_metadata, to_metadata
 from irisdrs.shared.identifiers import IMAGER_DETECTORS, ProductId
-from irisdrs.shared.identity import Job, inputs_hash, software_version
+from irisdrs.shared.identity import Job, inputs_hash
 from irisdrs.shared.references import Reference, References
 from irisdrs.shared.store import keys
 from irisdrs.shared.store.port import Store
@@ -56,30 +55,6 @@ async def on_frame_ready(
         put = await store.put_file(key, output, metadata=to_metadata(_facts(event, product, job, reduced)))
         crash_points.reach("calibrate.put.after")
     return [from_metadata(FrameReduced, put.stored)]
-
-
-def crds_parameters(raw: Path) -> dict[str, str]:
-    """CRDS matching parameters of a raw frame, from its header alone.
-
-    Raises
-    ------
-    CorruptObject
-        If it is no readable FITS file.
-    """
-    cards = headers(raw)[0]["cards"]
-    assert isinstance(cards, Mapping)  # what `headers` gives; its values are JSON-able, which types cannot say
-    return {row.path.lower(): str(cards[row.keyword]) for row in PARAMETERS if row.keyword in cards}
-
-
-def identify(inputs: tuple[tuple[str, str], ...], chosen: Mapping[str, Reference], context: str) -> Job:
-    """The job that a frame and its references make."""
-    return Job(
-        recipe=RECIPE,
-        inputs=inputs,
-        context=context,
-        software=software_version(),
-        references={kind: (reference.name, reference.sha256) for kind, reference in chosen.items()},
-    )
 
 
 def _reduction(
