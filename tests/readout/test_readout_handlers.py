@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from irisdrs.shared import crash_points
 from irisdrs.shared.data.fits import encode_read, open_model
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference, NotDue, ReadConflict, WrongShape
@@ -69,6 +70,48 @@ async def test_a_process_killed_after_any_event_leaves_the_same_frame(bench: Any
     frames += await tell_all(bench.new_handlers(), bench.events[killed_after - 1 :])
     assert frames
     assert len({frame.object.sha256 for frame in frames}) == 1
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+@pytest.mark.parametrize("point", ["readout.fold.after", "readout.put.before", "readout.put.after"])
+async def test_a_death_inside_a_handler_leaves_the_same_frame(
+    bench: Any, tmp_path: Path, point: str, same_process: bool
+) -> None:
+    reference = await frame_of_calm(bench)
+    (tmp_path / "store" / reference.object.key).unlink()
+    handlers = bench.new_handlers()
+    frames: list[FrameReady] = []
+    crash_points.arm(point)
+    for event in bench.events:
+        try:
+            frames += await tell_all(handlers, [event])
+        except crash_points.Crash:
+            handlers = handlers if same_process else bench.new_handlers()
+            frames += await tell_all(handlers, [event])
+    assert not crash_points.armed()
+    assert [frame.object for frame in frames] == [reference.object]
+
+
+async def test_reads_wait_for_a_missing_reference_and_only_the_last_one_is_refused(
+    bench: Any, tmp_path: Path, without_reads: Any
+) -> None:
+    hidden = {event.object.key: (tmp_path / "store" / event.object.key).read_bytes() for event in bench.reads}
+    without_reads(bench, tmp_path / "store", range(8))
+    path = next((tmp_path / "store" / "observations").rglob("*.json"))
+    path.chmod(0o644)
+    for file in (tmp_path / "store" / ".metadata" / "observations").rglob("*.json/*.json"):
+        file.unlink()
+    path.write_text(bench.plan.model_copy(update={"crds_context": "tmt_9999.pmap"}).model_dump_json())
+    handlers = bench.new_handlers()
+    for event in bench.reads:
+        (tmp_path / "store" / event.object.key).write_bytes(hidden[event.object.key])
+        if event is not bench.reads[-1]:
+            assert await tell(handlers, event) == []
+    with pytest.raises(MissingReference, match="tmt_9999"):
+        await tell(handlers, bench.reads[-1])
+    path.write_text(bench.plan.model_dump_json())
+    (frame,) = await tell_all(handlers, [bench.reads[-1]])
+    assert frame.reads_used == 8
 
 
 async def test_reads_that_come_one_by_one_and_all_at_once_give_the_same_frame(

@@ -65,21 +65,20 @@ class Exposure:
             )
         return pixels, header
 
-    def fold(self, processor: Processor, slot: Slot, decoded: Decoded) -> None:
-        """Fold a decoded read."""
+    def open(self, processor: Processor, header: ReadHeader) -> ExposureState:
+        """The running sums; begun with the header of the first read that is used."""
         if self.calibration is None:
             raise RuntimeError("references are loaded before reads are folded")
-        pixels, header = decoded
         if self.state is None:
             sampling = self.membership.sampling
             full_time_s = max(sampling.reads - 1, 1) * sampling.read_time_s
             self.state = processor.open(self.calibration, sampling.mode, full_time_s)
-            self.header, self.ramp = header, slot[0]
-        if self.ramp != slot[0]:
-            processor.end_ramp(self.state)
-            self.ramp = slot[0]
-        processor.fold(self.state, pixels, header.read_time_s)
-        self.photons_end = header.ended_at
+            self.header, self.ramp = header, header.ramp
+        return self.state
+
+    def folded(self, slot: Slot, header: ReadHeader) -> None:
+        """A read is in the running sums."""
+        self.ramp, self.photons_end = slot[0], header.ended_at
         self.membership.folded(slot)
 
     def finish(self, processor: Processor) -> RateFrame:
@@ -94,6 +93,12 @@ class Exposure:
         """Forget what was folded and announced: the reads that are used have changed."""
         self.membership.start_again()
         self.state, self.announced, self.completed_by = None, None, ""
+
+    def give_way(self) -> None:
+        """Give up everything large: another exposure of the detector has begun. The store has it all."""
+        if self.announced is None:
+            self.start_again()
+        self.calibration = None
 
     def done(self, announced: FrameReady, event_id: str) -> list[FrameReady]:
         """The frame is stored: give up everything large, and say it."""

@@ -14,7 +14,7 @@ from irisdrs.readout.exposure import Exposure
 from irisdrs.readout.membership import Membership
 from irisdrs.readout.workshop import Workshop
 from irisdrs.shared.bus.topology import readout_queue
-from irisdrs.shared.errors import Fatal, IrisError, NotDue
+from irisdrs.shared.errors import Fatal, IrisError, MissingReference, NotDue
 from irisdrs.shared.events.event import Event, ExposureEvent
 from irisdrs.shared.events.facts import (
     ExposureAborted,
@@ -142,10 +142,10 @@ class DetectorHandlers:
             exposure.start_again()
         if exposure.announced is not None:
             return self._again(exposure, event)
-        frame = await self._advance(exposure, event)
+        frame = await self._advance(exposure, event, closing=True)
         while not frame and not exposure.membership.complete:
             exposure.membership.leave_out_missing()
-            frame = await self._advance(exposure, event)
+            frame = await self._advance(exposure, event, closing=True)
         if not frame:
             raise Fatal(
                 f"{event.exposure_id} has ended and none of its {exposure.membership.expected} reads can be used.",
@@ -153,13 +153,23 @@ class DetectorHandlers:
             )
         return frame
 
-    async def _advance(self, exposure: Exposure, event: ExposureEvent) -> list[FrameReady]:
-        """Fold what can be folded; the frame, if that is all, else nothing."""
+    async def _advance(self, exposure: Exposure, event: ExposureEvent, *, closing: bool = False) -> list[FrameReady]:
+        """Fold what can be folded; the frame, if that is all, else nothing.
+
+        A missing reference fails only the event that would complete the exposure: until then the reads wait in the
+        store.
+        """
         if exposure.announced is None and exposure.membership.whole and not exposure.membership.used:
             found = await self._workshop.find_frame(exposure)
             if found is not None:
                 return exposure.done(found, event.event_id)
-        await self._workshop.fold(exposure)
+        try:
+            await self._workshop.fold(exposure)
+        except MissingReference as problem:
+            if closing or exposure.membership.settled:
+                raise
+            _log.warning("reads wait for a reference", exposure=str(event.exposure_id), problem=str(problem))
+            return []
         if exposure.announced is not None or not exposure.membership.complete or not exposure.membership.used:
             return []
         return exposure.done(await self._workshop.make_frame(exposure), event.event_id)
@@ -175,6 +185,8 @@ class DetectorHandlers:
         if exposure is None:
             exposure = Exposure(Membership(event.exposure_id, sampling), event.night)
             await self._workshop.look(exposure)
+            for earlier in self._exposures.values():
+                earlier.give_way()
             self._exposures[event.exposure_id] = exposure
             while len(self._exposures) > REMEMBERED:
                 self._exposures.popitem(last=False)

@@ -89,6 +89,11 @@ class Membership:
         return self.next() is None and self.position >= self.expected
 
     @property
+    def settled(self) -> bool:
+        """Whether every slot is known or cannot come: nothing more is waited for."""
+        return self.known.keys() | self.lost.keys() | self.failed >= {self.slot(at) for at in range(self.expected)}
+
+    @property
     def whole(self) -> bool:
         """Whether every slot is known and usable."""
         return len(self.known) == self.expected and not self.lost
