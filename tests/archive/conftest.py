@@ -21,7 +21,15 @@ from irisdrs.archive.handlers import Ingest
 from irisdrs.shared.data.fits import encode_read
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.events.facts import ReadWritten
-from irisdrs.shared.identifiers import Detector, ExposureId, ExposureType, ObservingMode, ProductId, ReadId, SamplingMode
+from irisdrs.shared.identifiers import (
+    Detector,
+    ExposureId,
+    ExposureType,
+    ObservingMode,
+    ProductId,
+    ReadId,
+    SamplingMode,
+)
 from irisdrs.shared.observation import Sampling
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.store.keys import product_key, read_key
@@ -51,7 +59,9 @@ class Builder:
         exposure = exposure or self.exposure()
         read_id = ReadId(exposure, 1, read)
         digest = sha(f"{read_id}{content}")
-        return self._arrival(exposure, str(read_id), read_key(NIGHT, exposure, 1, read, digest), digest, digest, 0, "read")
+        return self._arrival(
+            exposure, str(read_id), read_key(NIGHT, exposure, 1, read, digest), digest, digest, 0, "read"
+        )
 
     def raw(self, reads: int, version: str = "v1", exposure: ExposureId | None = None, expected: int = 4) -> Arrival:
         exposure = exposure or self.exposure()
@@ -61,7 +71,9 @@ class Builder:
         self, reads: int, inputs: list[Arrival], version: str = "v1", circle: Circle | None = None, minutes: float = 0
     ) -> Arrival:
         product = ProductId(inputs[0].exposure, 2, "image")
-        named = tuple(Input("science" if i == 0 else "sky", a.product_id, a.object.sha256) for i, a in enumerate(inputs))
+        named = tuple(
+            Input("science" if i == 0 else "sky", a.product_id, a.object.sha256) for i, a in enumerate(inputs)
+        )
         return self._product(product, version, reads, 4, named, circle, minutes)
 
     def at(self, number: int, circle: Circle | None, minutes: float = 0) -> Arrival:

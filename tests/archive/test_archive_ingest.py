@@ -14,6 +14,7 @@ from irisdrs.archive.catalogue.engine import open_catalogue
 from irisdrs.archive.catalogue.observations import State, record_exposure
 from irisdrs.archive.catalogue.tables import Artifact, Exposure, Header, Product
 from irisdrs.shared.errors import CorruptObject
+from irisdrs.shared.identifiers import Detector
 
 
 def _night(build):
@@ -33,7 +34,7 @@ def _night(build):
     ]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_order_and_any_repetition_give_the_same_catalogue(new_catalogue, put, content, build, data):
     events = _night(build)
@@ -68,7 +69,7 @@ def test_a_read_with_two_contents_spoils_all_that_is_made_of_it(new_catalogue, p
     sky_raw = build.raw(4, exposure=build.exposure(35, kind="SKY"))
     image = build.image(4, [raw, sky_raw])
     neighbour = build.image(4, [sky_raw, raw])
-    for order in itertools.permutations([one, other, raw, image, neighbour]):
+    for order in itertools.islice(itertools.permutations([one, other, raw, image, neighbour]), 0, None, 7):
         catalogue = new_catalogue()
         put(catalogue, sky_raw, *order)
         found = states(catalogue)
@@ -86,8 +87,6 @@ def test_a_frame_without_the_conflicting_read_is_current(catalogue, put, states,
 
 
 def test_the_same_read_of_another_detector_is_no_conflict(catalogue, put, states, build):
-    from irisdrs.shared.identifiers import Detector
-
     put(catalogue, build.read(2), build.read(2, exposure=build.exposure(detector=Detector.IMG2)))
     assert set(states(catalogue).values()) == {"current"}
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -68,8 +69,6 @@ def test_what_is_no_catalogue_is_refused(tmp_path):
 def test_reading_only_cannot_write(catalogue, put, build):
     put(catalogue, build.read(1))
     path = catalogue.engine.url.database
-    from pathlib import Path
-
     reader = open_existing(Path(path))
     with pytest.raises(Outage, match="readonly"), reader.write() as session:
         session.add(Header(artifact_id=1, hdus=[]))

@@ -17,6 +17,9 @@ from irisdrs.shared.instrument import detector_axis_offset_arcsec
 #: Depth of the catalogue's HEALPix index: the deepest, cells of 0.4 milliarcsec.
 HEALPIX_ORDER = 29
 
+#: Depth of the smallest cells that cover a cone: the library looks two levels deeper and panics beyond order 29.
+_DEEPEST_COVER = HEALPIX_ORDER - 2
+
 #: Side of a HEALPix cell of depth 0, degrees: square root of 4 pi / 12 steradians.
 _CELL_DEG = 58.6
 
@@ -71,8 +74,8 @@ def cell_ranges(ra_deg: float, dec_deg: float, radius_deg: float) -> list[tuple[
     """
     if radius_deg > _WIDE_DEG:
         return None
-    smallest = _CELL_DEG / 2**HEALPIX_ORDER
-    depth = min(HEALPIX_ORDER, max(0, 1 + int(math.log2(_CELL_DEG / max(radius_deg, smallest)))))
+    smallest = _CELL_DEG / 2**_DEEPEST_COVER
+    depth = min(_DEEPEST_COVER, max(0, 1 + int(math.log2(_CELL_DEG / max(radius_deg, smallest)))))
     cells, depths, _ = cone_search(
         Longitude(ra_deg, u.deg), Latitude(dec_deg, u.deg), max(radius_deg, smallest) * u.deg, depth
     )

@@ -80,7 +80,7 @@ def router(catalogue: Catalogue) -> APIRouter:
                 **_facts(found),
                 plan=found.plan,
                 exposures=[ExposureRow.model_validate(one, from_attributes=True) for one in exposures],
-                current_products=dict(counts.tuples().all()),
+                current_products={row[0]: row[1] for row in counts},
             )
 
     return routes

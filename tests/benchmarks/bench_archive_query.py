@@ -1,0 +1,123 @@
+"""How fast the archive takes rows, one commit each, and how fast it answers over 100,000 rows.
+
+Run by hand: ``python tests/benchmarks/bench_archive_query.py``; as a test it runs over a few rows, so that it cannot rot.
+"""
+
+import hashlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from irisdrs.archive.catalogue.arrival import Arrival, Description
+from irisdrs.archive.catalogue.engine import FILE_NAME, Catalogue, open_catalogue, sqlite_url
+from irisdrs.archive.catalogue.ingest import record
+from irisdrs.archive.catalogue.query import find
+from irisdrs.archive.catalogue.selection import Cone, ProductFilter
+from irisdrs.archive.footprint import Circle
+from irisdrs.shared.identifiers import IMAGER_DETECTORS, ExposureId, ExposureType, ProductId
+from irisdrs.shared.store.port import ObjectRef
+
+NIGHT = datetime(2034, 8, 1, 5, tzinfo=UTC)
+EXPOSURES = 100
+RADIUS_DEG = 11.6 / 3600  # half the diagonal of a 4096 x 4096 detector at 4 mas
+
+
+def arrivals(count: int) -> Iterator[Arrival]:
+    """Reduced frames of many observations, all over the sky."""
+    random = np.random.default_rng(1)
+    ra, dec = random.uniform(0, 360, count), np.degrees(np.arcsin(random.uniform(-1, 1, count)))
+    cards = {f"KEY{i}": i * 1.5 for i in range(60)}
+    for i in range(count):
+        program, number = divmod(i // len(IMAGER_DETECTORS), EXPOSURES)
+        exposure = ExposureId(f"2034B-007-{program:03d}", IMAGER_DETECTORS[i % 4], ExposureType.SCI, number)
+        digest = hashlib.sha256(str(i).encode()).hexdigest()
+        yield Arrival(
+            object=ObjectRef(key=f"2/{i}.fits", sha256=digest, size=201_000_000),
+            product_id=str(ProductId(exposure, 2, "image")),
+            version=digest,
+            level=2,
+            kind="image",
+            exposure=exposure,
+            night=date(2034, 8, 1),
+            photons_end=NIGHT + timedelta(seconds=30 * i),
+            reads_used=8,
+            reads_expected=8,
+            description=Description(({"cards": cards},), "IMG", "Ks", Circle(float(ra[i]), float(dec[i]), RADIUS_DEG)),
+        )
+
+
+def fill(catalogue: Catalogue, count: int) -> None:
+    """Record many rows in few transactions."""
+    batch = 1000
+    rows = list(arrivals(count))
+    for start in range(0, count, batch):
+        with catalogue.write() as session:
+            for arrival in rows[start : start + batch]:
+                record(session, arrival, NIGHT)
+
+
+def single_commits(catalogue: Catalogue, count: int) -> float:
+    """Rows per second, one transaction each."""
+    rows = list(arrivals(count))
+    start = time.perf_counter()
+    for arrival in rows:
+        with catalogue.write() as session:
+            record(session, arrival, NIGHT)
+    return count / (time.perf_counter() - start)
+
+
+def questions() -> dict[str, ProductFilter]:
+    """One of each kind."""
+    return {
+        "cone 0.1 deg": ProductFilter(cone=Cone(ra_deg=120, dec_deg=-30, radius_deg=0.1)),
+        "cone 5 deg": ProductFilter(cone=Cone(ra_deg=120, dec_deg=-30, radius_deg=5)),
+        "observation": ProductFilter(observation="2034B-007-001"),
+        "observation, exposure, detector": ProductFilter(observation="2034B-007-001", exposure=7, detector="IMG2"),
+        "one hour": ProductFilter(since=NIGHT + timedelta(hours=1), until=NIGHT + timedelta(hours=2)),
+        "everything, first page": ProductFilter(),
+    }
+
+
+def median_ms(ask: Callable[[], object], repeats: int = 7) -> float:
+    """Median time of a call, milliseconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        ask()
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+def measure(folder: Path, rows: int, singles: int) -> dict[str, float]:
+    """Measure everything in a folder."""
+    one = open_catalogue(sqlite_url(folder / "single.sqlite"))
+    result = {"rows/s, single commits": single_commits(one, singles)}
+    one.close()
+    catalogue = open_catalogue(sqlite_url(folder / FILE_NAME))
+    fill(catalogue, rows)
+    with catalogue.read() as session:
+        for name, wanted in questions().items():
+            found = find(session, wanted, limit=100)
+            result[f"{name} ({found.total} rows), ms"] = median_ms(
+                lambda wanted=wanted: find(session, wanted, limit=100)
+            )
+    catalogue.close()
+    return result
+
+
+def test_archive_benchmark_runs(tmp_path: Path) -> None:
+    result = measure(tmp_path, rows=400, singles=20)
+    assert len(result) == 1 + len(questions())
+    assert min(result.values()) > 0
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        for label, value in measure(Path(name), rows=100_000, singles=500).items():
+            sys.stdout.write(f"{label:50s} {value:10.2f}\n")
