@@ -94,12 +94,14 @@ class Report:
     def show(self, console: Console, rows: Sequence[Mapping[str, object]]) -> None:
         """Print the report."""
         table = Table(title="Products", title_justify="left")
-        for column in ("product", "reads", "MB", "stars", "median flux error", "pointing error x, y (mas)"):
-            table.add_column(column, justify="left" if column == "product" else "right")
-        for row in sorted(rows, key=lambda row: str(row["product_id"])):
+        for column in ("exposure", "detector", "product", "reads", "MB", "stars", "flux error", "pointing (mas)"):
+            table.add_column(column, justify="left" if column in ("exposure", "product") else "right")
+        for row in sorted(rows, key=lambda row: (str(row["exposure"]), str(row["product_id"]))):
             measured = self.measurements.get(str(row["product_id"]))
             table.add_row(
-                str(row["product_id"]),
+                f"{row['exposure_type']} {row['exposure']}",
+                str(row["detector"]),
+                f"L{row['level']} {row['kind']}",
                 f"{row['reads_used']}/{row['reads_expected']}",
                 f"{float(str(row['size'])) / 1e6:.1f}",
                 *_figures(measured),
