@@ -2,9 +2,11 @@
 
 import dataclasses
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -19,23 +21,26 @@ from irisdrs.shared.errors import CorruptObject, WrongShape
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.references import Reference
 
+if TYPE_CHECKING:
+    from tests.calibrate.conftest import Night
+
 RAW_ID = "2034B-007-123-IRIS-IMG2-SCI0-0034-L1-raw"
 PRODUCT_ID = "2034B-007-123-IRIS-IMG2-SCI0-0034-L2-image"
 SKY_E_S = 40.0
 
 
-def job_of(files, output: Path) -> Reduction:
+def job_of(files: "Night", output: Path) -> Reduction:
     references = tuple(Reference(kind, path.name, "0" * 64, path) for kind, path in sorted(files.references.items()))
     return Reduction(files.raw, RAW_ID, PRODUCT_ID, references, "tmt_0007.pmap", "1" * 64, "2" * 64, "0.1+ab", output)
 
 
 @pytest.fixture(scope="module")
-def reduced(files, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Reduced]:
+def reduced(files: "Night", tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Reduced]:
     output = tmp_path_factory.mktemp("reduced") / "out.fits"
     return output, reduce(job_of(files, output))
 
 
-def test_light_of_the_sources_comes_back(files, reduced: tuple[Path, Reduced]) -> None:
+def test_light_of_the_sources_comes_back(files: "Night", reduced: tuple[Path, Reduced]) -> None:
     """Residuals against the truth are noise of the claimed size, and photometry is right."""
     image = open_model(reduced[0], ImageModel)
     good = (image.dq & int(Quality.DO_NOT_USE)) == 0
@@ -52,7 +57,7 @@ def test_errors_are_the_sum_of_the_variances(reduced: tuple[Path, Reduced]) -> N
     total = image.var_poisson + image.var_rnoise + image.var_flat
     assert np.allclose(image.err, np.sqrt(total), rtol=1e-6)
     # One pixel by hand: response F, gain 2, read variance 0.04 and dark error 0.01 (DN/s).
-    flat = np.random.default_rng(7).normal(1.0, 0.05, image.shape).astype(np.float32)
+    flat = np.random.default_rng(7).normal(1.0, 0.05, size=image.data.shape).astype(np.float32)
     assert image.var_rnoise[50, 50] == pytest.approx((0.04 + 0.01**2) / flat[50, 50] ** 2 * 2.0**2, rel=1e-5)
 
 
@@ -97,7 +102,9 @@ def test_result_tells_quality_and_versions(reduced: tuple[Path, Reduced]) -> Non
     assert list(result.step_versions) == ["dq_init", "dark_sub", "flat_field", "gain_scale", "sky_sub", "assign_wcs"]
 
 
-def test_same_job_same_bytes_whatever_the_process(files, reduced: tuple[Path, Reduced], tmp_path: Path) -> None:
+def test_same_job_same_bytes_whatever_the_process(
+    files: "Night", reduced: tuple[Path, Reduced], tmp_path: Path
+) -> None:
     """Another hash seed, folder, file names, user name and time zone: the same bytes."""
     raw = tmp_path / "renamed.fits"
     raw.write_bytes(files.raw.read_bytes())
@@ -106,8 +113,6 @@ def test_same_job_same_bytes_whatever_the_process(files, reduced: tuple[Path, Re
         "import pickle, sys; from irisdrs.calibrate.reduction import reduce;"
         "print(reduce(pickle.loads(bytes.fromhex(sys.argv[1]))).sha256)"
     )
-    import pickle
-
     environment = os.environ | {"PYTHONHASHSEED": "4711", "TZ": "Pacific/Honolulu", "USER": "somebody"}
     answer = subprocess.run(
         [sys.executable, "-c", code, pickle.dumps(job).hex()],
@@ -123,7 +128,7 @@ def test_same_job_same_bytes_whatever_the_process(files, reduced: tuple[Path, Re
         assert trace.encode() not in job.output.read_bytes()
 
 
-def test_a_damaged_frame_and_a_damaged_reference_are_named(files, tmp_path: Path) -> None:
+def test_a_damaged_frame_and_a_damaged_reference_are_named(files: "Night", tmp_path: Path) -> None:
     job = job_of(files, tmp_path / "out.fits")
     cut = tmp_path / "cut.fits"
     cut.write_bytes(files.raw.read_bytes()[:-2880])
@@ -136,7 +141,7 @@ def test_a_damaged_frame_and_a_damaged_reference_are_named(files, tmp_path: Path
     assert not job.output.exists()
 
 
-def test_a_reference_of_another_shape_is_refused(files, tmp_path: Path) -> None:
+def test_a_reference_of_another_shape_is_refused(files: "Night", tmp_path: Path) -> None:
     small = tmp_path / "small.fits"
     small.write_bytes(to_bytes(MaskModel(dq=np.zeros((4, 4), np.uint32))))
     job = job_of(files, tmp_path / "out.fits")

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,16 +116,14 @@ def _raw_id(raw: Path) -> ProductId:
 def _ask_crds(
     cache: Path, context: str | None, parameters: Mapping[str, str], wanted: list[str]
 ) -> tuple[dict[str, Path], str]:
-    os.environ.update(client_environment(cache))
     register()
     context = context or context_in_force(Cache(cache.absolute()))
     if context is None:
         raise MissingReference(f"The CRDS cache {cache} holds no context.", remedy="Is it the right folder?")
     header = {name.upper(): value for name, value in parameters.items()}
     try:
-        answers = crds.getreferences(
-            header, reftypes=wanted, context=context, observatory=OBSERVATORY, ignore_cache=False
-        )
+        with _environment(client_environment(cache)):
+            answers = crds.getreferences(header, reftypes=wanted, context=context, observatory=OBSERVATORY)
     except (Exception, SystemExit) as error:
         raise MissingReference(f"CRDS cannot choose {', '.join(wanted)} under {context}: {error}") from error
     missing = [kind for kind in wanted if not Path(answers[kind]).is_file()]
@@ -134,6 +133,21 @@ def _ask_crds(
             remedy="Give them with --override TYPE=FILE.",
         )
     return {kind: Path(answers[kind]) for kind in wanted}, context
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables, the only way to tell the CRDS client its cache, for as long as they are needed."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _reference(kind: str, path: Path) -> Reference:

@@ -13,8 +13,12 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 
+import structlog
+
 from irisdrs.calibrate.job import Reduced, Reduction
 from irisdrs.shared.errors import Fatal, IrisError, Retryable
+
+_log = structlog.get_logger(__name__)
 
 #: How long a worker that was told to end may take, seconds; it has nothing to save.
 STOP_TIMEOUT_S = 2.0
@@ -61,17 +65,15 @@ class WorkerPool:
             What the job itself raised.
         """
         worker = await self._idle.get()
-        if not worker.alive:
-            worker = self._replace(worker)
         try:
+            if not worker.alive:
+                worker = self._replace(worker)
             return await asyncio.to_thread(worker.run, job, self._hard_timeout_s)
         except asyncio.CancelledError:
             worker.kill()  # wakes the thread, too
             raise
         finally:
-            if not worker.alive or worker.jobs >= self._recycle_after:
-                worker = self._replace(worker)
-            self._idle.put_nowait(worker)
+            self._idle.put_nowait(self._renewed(worker))
 
     @property
     def pids(self) -> list[int]:
@@ -81,6 +83,16 @@ class WorkerPool:
     async def close(self) -> None:
         """End all processes; a running job is lost, its event comes again."""
         await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in self._workers))
+
+    def _renewed(self, worker: "_Worker") -> "_Worker":
+        """The worker if it can go on, else one that starts now, so that the next job finds it warm."""
+        if worker.alive and worker.jobs < self._recycle_after:
+            return worker
+        try:
+            return self._replace(worker)
+        except OSError as error:
+            _log.warning("cannot start a worker process, will try again at the next job", problem=str(error))
+            return worker
 
     def _replace(self, worker: "_Worker") -> "_Worker":
         fresh = _Worker(self._reducer)

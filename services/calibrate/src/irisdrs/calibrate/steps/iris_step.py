@@ -109,6 +109,10 @@ class IrisStep(Step):
         model: IrisModel = datamodels.open(init, **kwargs)
         return model
 
+    def default_suffix(self) -> str:
+        """The step's alias."""
+        return str(self.class_alias)
+
     @staticmethod
     def remove_suffix(name: str) -> tuple[str, str]:
         """A product id without its level and kind; the separator is that of product ids."""

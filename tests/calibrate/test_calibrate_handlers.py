@@ -1,0 +1,201 @@
+"""One event in, one event out: real store, real references, a real worker process."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from irisdrs.calibrate.handlers import on_frame_ready
+from irisdrs.calibrate.worker import WorkerPool
+from irisdrs.crds_proxy.main import open_references
+from irisdrs.shared import crash_points
+from irisdrs.shared.crds.context import build_context
+from irisdrs.shared.data.fits import open_model
+from irisdrs.shared.data.models import ImageModel
+from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference, Retryable
+from irisdrs.shared.events import FrameReady, FrameReduced, decode, encode
+from irisdrs.shared.identifiers import Detector, ExposureId, ExposureType, ProductId, SamplingMode
+from irisdrs.shared.store.directory import DirectoryStore
+from irisdrs.shared.store.keys import product_key
+
+if TYPE_CHECKING:
+    from tests.calibrate.conftest import Night
+
+EXPOSURE = ExposureId("2034B-007-123", Detector.IMG2, ExposureType.SCI, 34)
+NIGHT = datetime(2034, 8, 1, tzinfo=UTC).date()
+
+
+class Host:
+    """What a host lends, and a call of the handler with it."""
+
+    def __init__(self, root: Path, cache: Path, context: str, workers: WorkerPool) -> None:
+        self.root, self.context, self.workers = root, context, workers
+        self.store = DirectoryStore(root / "store")
+        self.references = open_references(cache)
+        self.scratch = root / "scratch"
+        self.scratch.mkdir()
+
+    async def put(self, data: bytes) -> FrameReady:
+        """Store a raw frame and announce it."""
+        raw = ProductId(EXPOSURE, 1, "raw")
+        put = await self.store.put(product_key(NIGHT, raw, "a" * 64, "b" * 64), data)
+        return FrameReady(
+            observation=EXPOSURE.observation,
+            exposure_type=EXPOSURE.type,
+            exposure=EXPOSURE.number,
+            detector=EXPOSURE.detector,
+            night=NIGHT,
+            photons_end=datetime(2034, 8, 1, 5, 4, 8, 760000, tzinfo=UTC),
+            product_id=str(raw),
+            object=put.stored.ref,
+            sampling_mode=SamplingMode.UTR,
+            reads_used=7,
+            reads_expected=8,
+            saturated_fraction=0.0,
+            crds_context=self.context,
+            software_version="0.1",
+            inputs_hash="a" * 64,
+            job_hash="b" * 64,
+        )
+
+    async def handle(self, event: FrameReady) -> FrameReduced:
+        """The one event that the handler gives."""
+        (answer,) = await on_frame_ready(
+            event, store=self.store, references=self.references, workers=self.workers, scratch=self.scratch
+        )
+        return answer
+
+    async def products(self) -> list[str]:
+        """Keys of level 2."""
+        return await self.store.keys("2/")
+
+
+@pytest.fixture(scope="module")
+def cache(files: "Night", tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("crds")
+    return folder, build_context(folder, list(files.references.values()))
+
+
+@pytest.fixture(scope="module")
+def token(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """While this file is there, the worker process dies at its crash point, once."""
+    return tmp_path_factory.mktemp("token") / "kill"
+
+
+@pytest.fixture(scope="module")
+def workers(token: Path) -> Iterator[WorkerPool]:
+    os.environ["IRIS_CRASH_POINT"] = f"calibrate.worker.reduce@{token}"
+    pool = WorkerPool(1, 100, 60.0)
+    yield pool
+    asyncio.run(pool.close())
+    del os.environ["IRIS_CRASH_POINT"]
+
+
+@pytest.fixture
+def host(tmp_path: Path, cache: tuple[Path, str], workers: WorkerPool) -> Host:
+    return Host(tmp_path, *cache, workers)
+
+
+async def test_a_frame_becomes_a_product_and_its_announcement(files: "Night", host: Host) -> None:
+    event = await host.put(files.raw.read_bytes())
+    answer = await host.handle(event)
+
+    assert answer.product_id == f"{EXPOSURE}-L2-image"
+    assert (answer.level, answer.product_type) == (2, "image")
+    assert answer.inputs == (("raw", event.product_id, event.object.sha256),)
+    assert (answer.reads_used, answer.reads_expected) == (7, 8)
+    assert answer.photons_end == event.photons_end
+    assert answer.crds_context == host.context
+    assert answer.references == {kind: f"tmt_iris_{kind}_0001.fits" for kind in ("dark", "flat", "gain", "mask")}
+    assert answer.quality["sky_level"] == pytest.approx(40.0, abs=0.2)
+    assert await host.products() == [answer.object.key]
+    assert decode(encode(answer, "calibrate"))[1] == answer
+    image = open_model(await host.store.get(answer.object), ImageModel)
+    assert image.meta.provenance.job_hash == answer.job_hash
+    assert float(np.median((image.data - files.truth)[8:-8, 8:-8])) == pytest.approx(0.0, abs=0.1)
+    assert list(host.scratch.iterdir()) == [], "nothing is left behind"
+
+
+async def test_a_product_that_is_there_is_announced_again_without_work(files: "Night", host: Host) -> None:
+    event = await host.put(files.raw.read_bytes())
+    first = await host.handle(event)
+    # Any work would fail now: the frame is gone, and so are the references and the workers.
+    (host.root / "store" / event.object.key).unlink()
+    del host.references, host.workers
+    host.references = host.workers = None  # type: ignore[assignment]
+    assert await host.handle(event) == first
+    assert await host.products() == [first.object.key]
+
+
+@pytest.mark.parametrize("point", ["calibrate.put.before", "calibrate.put.after"])
+async def test_a_crash_at_the_put_loses_nothing_and_doubles_nothing(files: "Night", host: Host, point: str) -> None:
+    event = await host.put(files.raw.read_bytes())
+    crash_points.arm(point)
+    with pytest.raises(crash_points.Crash):
+        await host.handle(event)
+    assert len(await host.products()) == (1 if point.endswith("after") else 0)
+    again = await host.handle(event)
+    assert await host.products() == [again.object.key]
+    assert again == await host.handle(event)
+
+
+async def test_a_worker_that_dies_makes_the_event_retryable(files: "Night", host: Host, token: Path) -> None:
+    event = await host.put(files.raw.read_bytes())
+    token.touch()
+    with pytest.raises(Retryable, match="exit status 137"):
+        await host.handle(event)
+    assert await host.products() == []
+    assert (await host.handle(event)).product_id == f"{EXPOSURE}-L2-image"
+
+
+async def test_without_a_reference_the_event_is_parked_with_their_names(
+    files: "Night", host: Host, tmp_path: Path
+) -> None:
+    cache = tmp_path / "poor"
+    host.context = build_context(cache, [files.references["mask"], files.references["gain"]])
+    host.references = open_references(cache)
+    event = await host.put(files.raw.read_bytes())
+    with pytest.raises(MissingReference, match=r"(?s)dark.*flat"):
+        await host.handle(event)
+    assert await host.products() == []
+
+
+async def test_a_frame_that_is_not_what_was_announced_is_fatal(files: "Night", host: Host) -> None:
+    event = await host.put(files.raw.read_bytes())
+    path = host.root / "store" / event.object.key
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(CorruptObject):
+        await host.handle(event)
+
+
+@pytest.mark.parametrize("data", [b"", b"no FITS file at all" * 500])
+async def test_a_frame_that_is_no_fits_file_is_fatal(host: Host, data: bytes) -> None:
+    event = await host.put(data)
+    with pytest.raises(CorruptObject):
+        await host.handle(event)
+
+
+async def test_a_frame_of_the_spectrograph_is_fatal_with_a_reason(files: "Night", host: Host) -> None:
+    event = (await host.put(files.raw.read_bytes())).model_copy(update={"detector": Detector.IFS})
+    with pytest.raises(Fatal, match="imager frames only"):
+        await host.handle(event)
+
+
+async def test_the_loop_stays_free_while_a_frame_is_reduced(files: "Night", host: Host) -> None:
+    event = await host.put(files.raw.read_bytes())
+    await host.handle(event)  # warm
+    other = event.model_copy(update={"crds_context": host.context})
+    (host.root / "store" / (await host.products())[0]).unlink()
+    work = asyncio.create_task(host.handle(other))
+    ticks = 0
+    while not work.done():
+        await asyncio.sleep(0.01)
+        ticks += 1
+    await work
+    assert ticks > 5
