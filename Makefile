@@ -24,11 +24,12 @@ up: $(READY)
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy shared/src services/*/src tests/simulator/src tests
+	$(BIN)/mypy shared/src services/*/src tests/simulator/src
+	$(BIN)/mypy tests --exclude '^tests/simulator/src/'
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 bench: $(READY)
 	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py'

@@ -1,6 +1,7 @@
 """How fast the archive takes rows, one commit each, and how fast it answers over 100,000 rows.
 
-Run by hand: ``python tests/benchmarks/bench_archive_query.py``; as a test it runs over a few rows, so that it cannot rot.
+Run by hand: ``python tests/benchmarks/bench_archive_query.py``; as a test it runs over a few rows,
+so that it cannot rot.
 """
 
 import hashlib

@@ -57,7 +57,7 @@ class Reduced:
     size : int
         Bytes.
     quality : mapping of str to float
-        ``sky_level`` and ``sky_noise`` (electron/s), ``bad_pixel_fraction``.
+        ``sky_level`` and ``sky_noise`` (electron/s), ``bad_fraction``.
     step_versions : mapping of str to str
         Step to version of the software that did it; a skipped step is absent.
     """
