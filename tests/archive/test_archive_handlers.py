@@ -53,7 +53,11 @@ async def test_a_read_is_verified_described_and_announced(ingest, catalogue, sto
     assert stored.object == event.object
     with catalogue.read() as session:
         row = version_of(session, stored.product_id)
+        assert row is not None
         assert (row.id, row.filter, row.mode, row.level, row.kind) == (stored.catalogue_id, "Ks", "IMG", 0, "read")
+        assert row.ra_deg is not None
+        assert row.dec_deg is not None
+        assert row.radius_deg is not None
         # IMG1 is the lower left detector: South and, as +x is West, East of the axis.
         assert 10.0 < row.ra_deg < 10.01
         assert 19.99 < row.dec_deg < 20.0
@@ -115,6 +119,7 @@ async def test_a_frame_is_catalogued_with_its_figures(ingest, catalogue, stored_
     (stored,) = await ingest.on_frame_ready(frame)
     with catalogue.read() as session:
         row = version_of(session, stored.product_id, "22")
+        assert row is not None
         assert (row.level, row.kind, row.reads_used, row.crds_context) == (1, "raw", 4, "tmt_0001.pmap")
         assert row.quality == {"saturated_fraction": 0.25}
         assert row.photons_end == frame.photons_end

@@ -75,7 +75,7 @@ def test_a_product_without_a_place_is_in_no_cone(catalogue, put, build):
 
 def test_cell_ranges_stay_few():
     for radius in (1e-9, 1e-3, 0.1, 1.0, 10.0, 59.0):
-        ranges = cell_ranges(40.0, 30.0, radius)
+        ranges = cell_ranges(40.0, 30.0, radius) or []
         assert 1 <= len(ranges) <= 60
         assert all(a[1] < b[0] for a, b in itertools.pairwise(ranges))
 
@@ -97,6 +97,8 @@ def test_footprints_from_wcs_and_from_pointing_agree():
     cards |= {"CD2_1": scale * math.sin(turn), "CD2_2": scale * math.cos(turn)}
     by_wcs = footprint(cards, shape, detector)
     by_pointing = footprint({"RA": 0.001, "DEC": 60.0, "PA": angle, "IFSSCALE": 0.004}, shape, detector)
+    assert by_wcs is not None
+    assert by_pointing is not None
     place = (math.radians(v) for v in (by_wcs.ra_deg, by_wcs.dec_deg, by_pointing.ra_deg, by_pointing.dec_deg))
     assert math.degrees(angular_separation(*place)) * 3600 < 1e-4
     assert by_wcs.radius_deg == pytest.approx(by_pointing.radius_deg, rel=1e-6)
