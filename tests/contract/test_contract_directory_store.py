@@ -53,14 +53,12 @@ async def test_a_truncated_object_is_refused(tmp_path: Path) -> None:
 
 async def test_a_full_disk_is_an_outage_and_leaves_nothing_half_written(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
-    source = tmp_path / "source"
-    source.write_bytes(b"pixels")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)  # a file size limit fails a write as a full disk does
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3, hard))
     try:
         with pytest.raises(Outage, match="cannot take"):
-            await store.put_file(KEY, source)
+            await store.put(KEY, b"pixels")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)

@@ -8,6 +8,7 @@ import ast
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -133,20 +134,40 @@ def facts_of(path: Path) -> FileFacts:
         return _copy(file, lambda chunk: None)
 
 
-def admit(source: Path, folder: Path, choose_name: Callable[[FileFacts], str]) -> tuple[str, FileFacts]:
+def admit(
+    source: Path, folder: Path, choose_name: Callable[[FileFacts], str], *, take: bool = False
+) -> tuple[str, FileFacts]:
     """Copy a file into a folder under the name that its facts decide; whole or not at all.
 
     A file of that name that is already there is replaced by the same bytes, which mends a damaged one.
+
+    Parameters
+    ----------
+    source, folder : Path
+    choose_name : callable
+    take : bool
+        Move the file instead of copying it.
     """
     with staged(folder) as temporary:
-        with source.open("rb") as reader, temporary.open("wb") as writer:
-            facts = _copy(reader, writer.write)
-            writer.flush()
-            os.fsync(writer.fileno())
+        if take:
+            shutil.move(source, temporary)
+            facts = facts_of(temporary)
+        else:
+            with source.open("rb") as reader, temporary.open("wb") as writer:
+                facts = _copy(reader, writer.write)
+        _sync(temporary)
         temporary.chmod(0o444)
         name = choose_name(facts)
         temporary.replace(folder / name)
     return name, facts
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

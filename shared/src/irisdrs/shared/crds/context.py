@@ -25,7 +25,7 @@ from irisdrs.shared.crds.registration import SERVERLESS_URL, register
 from irisdrs.shared.errors import Fatal
 
 
-def build_context(cache: Path, references: Sequence[Path]) -> str:
+def build_context(cache: Path, references: Sequence[Path], *, take: bool = False) -> str:
     """Add reference files to a cache and make a context that chooses them, and put it in force.
 
     The new context derives from the one in force: what that chooses stays chosen unless a new file has the same key
@@ -39,6 +39,8 @@ def build_context(cache: Path, references: Sequence[Path]) -> str:
         Root of the cache (CRDS_PATH); made if absent.
     references : sequence of Path
         FITS files with INSTRUME, REFTYPE, USEAFTER and the keywords of the type's keys.
+    take : bool
+        Move the files into the cache instead of copying them.
 
     Returns
     -------
@@ -58,10 +60,10 @@ def build_context(cache: Path, references: Sequence[Path]) -> str:
     files = Cache(cache.absolute())
     files.prepare()
     with _one_builder(files):
-        return _build(files, described)
+        return _build(files, described, take=take)
 
 
-def _build(cache: Cache, described: Sequence[tuple[Path, Description]]) -> str:
+def _build(cache: Cache, described: Sequence[tuple[Path, Description]], *, take: bool) -> str:
     parent = context_in_force(cache)
     manifest = read_manifest(cache)
     with mappings.CRDS_LOCK:
@@ -75,7 +77,7 @@ def _build(cache: Cache, described: Sequence[tuple[Path, Description]]) -> str:
             rows[name] = mappings.rows_of(chosen[name])
         before = {name: dict(row) for name, row in rows.items()}
         for path, description in described:
-            name = _keep(cache, manifest, path, description.type.name)
+            name = _keep(cache, manifest, path, description.type.name, take=take)
             rows.setdefault(description.type.name, {})[description.values, description.useafter] = name
         changed = [name for name in sorted(rows) if rows[name] != before.get(name)]
         if parent is not None and not changed:
@@ -110,15 +112,15 @@ def _refuse_ambiguity(described: Sequence[tuple[Path, Description]]) -> None:
             )
 
 
-def _keep(cache: Cache, manifest: dict[str, FileFacts], path: Path, kind: str) -> str:
-    """Copy a reference into the cache, under the name of an equal one or the next number of its type."""
+def _keep(cache: Cache, manifest: dict[str, FileFacts], path: Path, kind: str, *, take: bool) -> str:
+    """Put a reference into the cache, under the name of an equal one or the next number of its type."""
     prefix = f"tmt_iris_{kind}"
 
     def name_for(facts: FileFacts) -> str:
         same = [name for name, known in manifest.items() if known == facts and name.startswith(f"{prefix}_")]
         return same[0] if same else _next_name(cache.references, prefix, path.suffix)
 
-    name, facts = admit(path, cache.references, name_for)
+    name, facts = admit(path, cache.references, name_for, take=take)
     manifest[name] = facts
     return name
 

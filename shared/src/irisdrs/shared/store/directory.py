@@ -56,7 +56,7 @@ class DirectoryStore:
     async def put_file(
         self, key: str, path: Path, *, media_type: str = FITS, metadata: Mapping[str, str] | None = None
     ) -> Put:
-        """Like `put`, with the bytes of a local file."""
+        """Like `put`, with a local file: the object is that file where links allow it, so it becomes read-only."""
         return await asyncio.to_thread(self._put, key, path, media_type, metadata or {})
 
     async def head(self, key: str) -> StoredObject | None:
@@ -91,13 +91,33 @@ class DirectoryStore:
         if path.exists():
             return self._adopt(key, None)
         try:
-            return self._write(key, path, content, media_type, metadata)
+            linked = self._link(key, path, content, media_type, metadata) if isinstance(content, Path) else None
+            return linked or self._write(key, path, content, media_type, metadata)
         except OSError as error:
             if error.errno in _AWAY:
                 raise Outage(
                     f"The store {self._root} cannot take {key}: {error.strerror}.", remedy="Free or mend its disk."
                 ) from error
             raise
+
+    def _link(self, key: str, path: Path, source: Path, media_type: str, metadata: Mapping[str, str]) -> Put | None:
+        """Make a local file the object, without a copy; None where the file system cannot."""
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+        ref = ObjectRef(key=key, sha256=_sha256(source), size=source.stat().st_size, media_type=media_type)
+        self._write_metadata(ref, metadata)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, path)
+        except FileExistsError:
+            return self._adopt(key, ref.sha256)
+        except OSError as error:
+            if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+                return None
+            raise
+        path.chmod(0o444)
+        _sync_directory(path.parent)
+        return Put(StoredObject(ref, dict(metadata)), created=True)
 
     def _write(self, key: str, path: Path, content: bytes | Path, media_type: str, metadata: Mapping[str, str]) -> Put:
         handle, name = tempfile.mkstemp(dir=self._uploads)

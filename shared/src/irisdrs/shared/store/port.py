@@ -63,7 +63,7 @@ class Store(Protocol):
     async def put_file(
         self, key: str, path: Path, *, media_type: str = FITS, metadata: Mapping[str, str] | None = None
     ) -> Put:
-        """Like `put`, with the bytes of a local file (which is left alone)."""
+        """Like `put`, with a local file, which must not be written to any more: it may become the object itself."""
         ...
 
     async def head(self, key: str) -> StoredObject | None:

@@ -70,7 +70,7 @@ def prepare_references(plan: ObservationPlan, cache: Path, seed: int) -> str:
         folder = cache.parent / "references" / detector
         truths = [DetectorTruth(detector, sampling.shape, seed)]
         files = write_references(folder, truths, plan.filter, sampling.mode, sampling.ramp_time_s, plan.night)
-        context = build_context(cache, files)
+        context = build_context(cache, files, take=True)
         shutil.rmtree(folder)
     return context
 
