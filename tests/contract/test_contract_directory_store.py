@@ -64,3 +64,15 @@ async def test_a_full_disk_is_an_outage_and_leaves_nothing_half_written(tmp_path
         signal.signal(signal.SIGXFSZ, before)
     assert await store.head(KEY) is None
     assert list((tmp_path / ".uploads").iterdir()) == []
+
+
+async def test_an_object_that_is_changed_after_it_was_verified_is_refused(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    ref = (await store.put(KEY, b"pixels")).stored.ref
+    async with store.local(ref):
+        pass
+    (tmp_path / KEY).chmod(0o644)
+    (tmp_path / KEY).write_bytes(b"PIXELS")
+    with pytest.raises(CorruptObject, match="announced was"):
+        async with store.local(ref):
+            pass
