@@ -199,10 +199,9 @@ class DirectoryStore:
         except FileNotFoundError:
             raise _absent(ref) from None
         known = self._verified.get(ref.key)
-        if known is not None and known[0] == stamp:
-            sha256 = known[1]
-        else:
-            sha256 = _sha256(path) if size == ref.size else ""
+        if size != ref.size:
+            raise _cut_short(ref, size)
+        sha256 = known[1] if known is not None and known[0] == stamp else _sha256(path)
         _compare(ref, size, sha256)
         self._remember(ref.key, stamp, sha256)
 
@@ -264,11 +263,15 @@ def _absent(ref: ObjectRef) -> CorruptObject:
     return CorruptObject(f"{ref.key} is not in the store.", remedy="Was it deleted? Restore it, then re-drive.")
 
 
+def _cut_short(ref: ObjectRef, size: int) -> CorruptObject:
+    return CorruptObject(
+        f"{ref.key} has {size} bytes, announced were {ref.size}.", remedy="Restore the object, then re-drive."
+    )
+
+
 def _compare(ref: ObjectRef, size: int, sha256: str) -> None:
     if size != ref.size:
-        raise CorruptObject(
-            f"{ref.key} has {size} bytes, announced were {ref.size}.", remedy="Restore the object, then re-drive."
-        )
+        raise _cut_short(ref, size)
     if sha256 != ref.sha256:
         raise CorruptObject(
             f"{ref.key} has SHA-256 {sha256}, announced was {ref.sha256}.", remedy="Restore the object, then re-drive."
