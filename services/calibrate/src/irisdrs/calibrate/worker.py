@@ -112,6 +112,8 @@ class _Worker:
         self._process.start()
         theirs.close()
         self.jobs = 0
+        # Two threads may wait for one process; `is_alive` says True to the one that comes second for a moment.
+        self._condemned = False
 
     @property
     def pid(self) -> int:
@@ -119,7 +121,7 @@ class _Worker:
 
     @property
     def alive(self) -> bool:
-        return self._process.is_alive()
+        return not self._condemned and self._process.is_alive()
 
     def run(self, job: Reduction, timeout_s: float) -> Reduced:
         """Do a job; blocks."""
@@ -134,6 +136,7 @@ class _Worker:
                 )
             answer: Reduced | IrisError = self._connection.recv()
         except (EOFError, OSError) as error:
+            self._condemned = True
             self._process.join(STOP_TIMEOUT_S)
             raise Retryable(
                 f"The worker process died while it reduced {job.product_id} (exit status {self._process.exitcode}).",
@@ -144,6 +147,7 @@ class _Worker:
         return answer
 
     def kill(self) -> None:
+        self._condemned = True
         self._process.kill()
         self._process.join(STOP_TIMEOUT_S)
 
