@@ -5,6 +5,7 @@ twice is one event. Attributes of the *telling* (time, cause, correlation, trace
 """
 
 import uuid
+from abc import abstractmethod
 from datetime import date, datetime
 from typing import ClassVar
 
@@ -43,9 +44,9 @@ class Event(BaseModel):
         return f"iris.{self.area}.{self.entity_verb}" if self.area else f"iris.{self.entity_verb}"
 
     @property
+    @abstractmethod
     def subject(self) -> str:
         """What the event is about; with the type it is the idempotency key."""
-        raise NotImplementedError
 
     @property
     def correlation_id(self) -> str:
