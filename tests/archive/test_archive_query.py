@@ -163,3 +163,9 @@ def test_what_is_no_cursor_is_refused(text):
 def test_what_is_no_cone_is_refused(text):
     with pytest.raises(ValueError):
         Cone.parse(text)
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_a_time_that_is_none_in_utc_is_refused(time: str) -> None:
+    with pytest.raises(ValueError, match="outside of the years"):
+        ProductFilter(since=time)

@@ -37,7 +37,9 @@ def up(
     data: Annotated[
         Path | None, typer.Option(help="Store, catalogue and CRDS cache [default: $IRIS_DATA_DIR, data]")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port of page and REST [default: $IRIS_ARCHIVE_PORT, 8080]")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of page and REST [default: $IRIS_ARCHIVE_PORT, 8080]", min=0, max=65535)
+    ] = None,
 ) -> None:
     """Keep the whole system running in this process, until Ctrl-C.
 

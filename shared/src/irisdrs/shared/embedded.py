@@ -6,12 +6,14 @@ composed anew, and the bus gives it again what it had not settled.
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -20,7 +22,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from irisdrs.shared.bus.dispatch import Dispatcher, publish
 from irisdrs.shared.bus.memory import MemoryBus
 from irisdrs.shared.bus.topology import RECIRCULATE_S, RETRY_DELAYS_S
-from irisdrs.shared.errors import BadMessage
+from irisdrs.shared.errors import BadMessage, Fatal
 from irisdrs.shared.events.envelope import CONTENT_TYPE, MAX_BYTES, decode
 from irisdrs.shared.references import References
 from irisdrs.shared.replay import plans, replay
@@ -112,11 +114,11 @@ async def run(
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     scratch = settings.data_dir / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
     workers = settings.threads or os.cpu_count() or 1
     bus = MemoryBus()
-    with ThreadPoolExecutor(workers, thread_name_prefix="iris") as threads:
+    with _only_host(settings.data_dir), ThreadPoolExecutor(workers, thread_name_prefix="iris") as threads:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
         platform = Platform(
             store=DirectoryStore(settings.store_dir),
             references=_open_references(settings),
@@ -139,6 +141,19 @@ async def run(
                 task.cancel()
             await asyncio.gather(*supervisors, return_exceptions=True)
             bus.close()
+
+
+@contextlib.contextmanager
+def _only_host(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder for this process; the lock ends with the process, however it ends."""
+    with (data_dir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Fatal(
+                f"Another process runs the system on {data_dir}.", remedy="Stop it, or name another folder with --data."
+            ) from None
+        yield
 
 
 async def _first(task: asyncio.Task[None], started: asyncio.Event) -> None:

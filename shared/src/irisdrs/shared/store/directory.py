@@ -21,12 +21,11 @@ from pathlib import Path
 import structlog
 
 from irisdrs.shared.errors import CorruptObject, Outage
-from irisdrs.shared.store.port import FITS, ObjectRef, Put, StoredObject
+from irisdrs.shared.store.port import FITS, KEY_PATTERN, ObjectRef, Put, StoredObject
 
 _log = structlog.get_logger(__name__)
 
-#: A key is slash-separated segments that begin with a letter or digit: no dot files, no `..`, nothing absolute.
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*")
+_KEY = re.compile(KEY_PATTERN)
 _METADATA_KEY = re.compile(r"[a-z0-9-]+")
 
 #: Errors of the operating system that are not the caller's fault and may go away.

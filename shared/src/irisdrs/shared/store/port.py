@@ -11,13 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 FITS = "application/fits"
 JSON = "application/json"
 
+#: A key is slash-separated segments that begin with a letter or digit: no dot files, no `..`, nothing absolute.
+KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*$"
+
 
 class ObjectRef(BaseModel):
     """Where an object is and what its bytes must be."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key: str = Field(description="Key in the store", min_length=1, max_length=512)
+    key: str = Field(description="Key in the store", max_length=512, pattern=KEY_PATTERN)
     sha256: str = Field(description="SHA-256 of the bytes, hex", pattern="^[0-9a-f]{64}$")
     size: int = Field(description="Size in bytes", ge=0)
     media_type: str = Field(description="Media type", default=FITS)

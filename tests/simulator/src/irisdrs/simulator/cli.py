@@ -1,6 +1,7 @@
 """`iris simulate`, `iris night` and `iris demo`."""
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +12,12 @@ from rich.console import Console
 from irisdrs.shared import logs
 from irisdrs.shared.bus.intake import EventIntake
 from irisdrs.shared.errors import Fatal
-from irisdrs.shared.identifiers import SamplingMode
+from irisdrs.shared.identifiers import OBSERVATION_PATTERN, SamplingMode
 from irisdrs.shared.instrument import DETECTOR_SIZE, FILTERS
 from irisdrs.shared.observation import ObservationPlan
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.directory import DirectoryStore
+from irisdrs.shared.store.keys import observation_key
 from irisdrs.simulator.demo import demonstrate, prepare_references
 from irisdrs.simulator.edge import Edge
 from irisdrs.simulator.night import Night, plan_observation, play
@@ -97,7 +99,13 @@ def demo(
 async def _play(what: Night, settings: HostSettings, url: str, console: Console) -> None:
     intake = EventIntake(url, "edge")
     try:
-        edge = Edge(what.plan, DirectoryStore(settings.store_dir), intake.tell)
+        store = DirectoryStore(settings.store_dir)
+        if await store.head(observation_key(what.plan.night, what.plan.observation)) is not None:
+            raise Fatal(
+                f"{what.plan.observation} has been played tonight; its reads taken anew would be in conflict.",
+                remedy="Name another observation with --observation.",
+            )
+        edge = Edge(what.plan, store, intake.tell)
         exposures = len(what.plan.exposure_ids())
         with console.status(f"{what.plan.observation}: {exposures} exposures of {what.plan.sampling.reads} reads"):
             await play(what, edge, settings.data_dir / "truth")
@@ -117,6 +125,10 @@ def _plan(
     mode: SamplingMode,
     observation: str,
 ) -> ObservationPlan:
+    if size % 64:
+        raise typer.BadParameter(f"--size {size}: a frame has a multiple of 64 rows and columns")
+    if not re.fullmatch(OBSERVATION_PATTERN, observation):
+        raise typer.BadParameter(f"--observation {observation!r}: an observation id is such as 2034B-007-123")
     if science + sky == 0:
         raise Fatal("A night without an exposure.", remedy="Give --science or --sky.")
     draft = plan_observation(
