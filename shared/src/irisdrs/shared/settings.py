@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -13,6 +13,22 @@ class HostSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="IRIS_", frozen=True, extra="ignore")
 
     data_dir: Path = Field(default=Path("data"), description="Store, catalogue, CRDS cache and scratch live here")
+    amqp_url: SecretStr | None = Field(
+        default=None, description="RabbitMQ, amqp://user:password@host:port/vhost; without it the bus is in memory"
+    )
+    store_url: str | None = Field(
+        default=None,
+        description="S3 bucket, s3+https://host:port/bucket (s3+http:// on a private network); "
+        "without it the store is a directory in data_dir",
+    )
+    store_access_key: SecretStr | None = Field(default=None, description="Access key of the S3 store")
+    store_secret_key: SecretStr | None = Field(default=None, description="Secret key of the S3 store")
+    store_region: str = Field(default="us-east-1", description="Region that requests to the S3 store are signed for")
+    crds_url: str | None = Field(
+        default=None, description="Where crds_proxy answers; without it references come from the cache in data_dir"
+    )
+    health_host: str = Field(default="127.0.0.1", description="Address of health and metrics of a service process")
+    health_port: int = Field(default=0, ge=0, le=65535, description="Port of health and metrics; 0: any free one")
     archive_host: str = Field(default="127.0.0.1", description="Address of page, REST and event intake")
     archive_port: int = Field(default=8080, ge=0, le=65535, description="Port of page, REST and event intake")
     threads: int = Field(default=0, ge=0, description="Threads for heavy work; 0: one for each core")
