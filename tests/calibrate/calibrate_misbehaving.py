@@ -1,10 +1,14 @@
 """Reducers that do what a worker process must survive; imported by worker processes by name."""
 
+import multiprocessing
 import os
 import time
 
 from irisdrs.calibrate.job import Reduced, Reduction
 from irisdrs.shared.errors import MissingReference
+
+#: The CRDS client makes one, too, when it is imported.
+LOCK = multiprocessing.Lock()
 
 
 def reduce(job: Reduction) -> Reduced:

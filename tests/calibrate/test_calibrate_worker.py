@@ -90,6 +90,37 @@ async def test_a_worker_is_recycled_after_its_jobs_and_close_ends_all(monkeypatc
     assert not any(is_running(pid) for pid in last)
 
 
+HOST_THAT_KILLS = """
+import asyncio
+from pathlib import Path
+from irisdrs.calibrate.job import Reduction
+from irisdrs.calibrate.worker import WorkerPool
+
+def job(what):
+    return Reduction(Path("/raw"), "raw", what, (), "tmt_0001.pmap", "0", "0", "0", Path("/out"))
+
+async def main():
+    pool = WorkerPool(1, 100, 60.0, reducer="calibrate_misbehaving:reduce")
+    await pool.reduce(job("fine"))
+    cancelled = asyncio.create_task(pool.reduce(job("hangs")))
+    await asyncio.sleep(0.1)
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
+    await pool.reduce(job("fine"))
+    await pool.close()
+
+asyncio.run(main())
+"""
+
+
+def test_workers_that_are_killed_leave_no_semaphore_behind() -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    answer = subprocess.run(
+        [sys.executable, "-c", HOST_THAT_KILLS], capture_output=True, text=True, check=True, env=environment
+    )
+    assert answer.stderr == ""
+
+
 def test_the_service_process_stays_light() -> None:
     """Composing imports neither the pipeline nor the libraries below it."""
     code = "import sys, irisdrs.calibrate.main; print([m for m in ('stpipe', 'crds', 'gwcs') if m in sys.modules])"

@@ -10,7 +10,7 @@ import importlib
 import signal
 import traceback
 from collections.abc import Callable
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from multiprocessing.connection import Connection, wait
 
 import structlog
@@ -167,6 +167,9 @@ class _Worker:
 def _serve(connection: Connection, reducer: str) -> None:
     """Life of a worker process: import, then one job after the other until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C at the terminal is the service's to handle
+    # The worker starts no process. But locks that libraries make when they are imported would, under "spawn", lie in
+    # the system by name until this process ends by itself; under "fork" they have no name, and a kill leaves nothing.
+    set_start_method("fork", force=True)
     module, _, function = reducer.partition(":")
     reduce: Callable[[Reduction], Reduced] = getattr(importlib.import_module(module), function)
     # Imported objects live as long as the process: leaving them out makes stpipe's collection at each step short.
