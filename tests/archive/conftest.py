@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -40,6 +41,19 @@ START = datetime(2034, 8, 1, 5, 0, tzinfo=UTC)
 SHAPE = (8, 64)
 SAMPLING = Sampling(mode=SamplingMode.UTR, reads=4, ramps=1, read_time_s=0.72, shape=SHAPE)
 VERIFIED = datetime(2034, 8, 2, tzinfo=UTC)
+
+NewCatalogue = Callable[[], Catalogue]
+Put = Callable[[Catalogue, *tuple[Arrival, ...]], list[int]]
+Content = Callable[[Catalogue], dict[str, list[tuple[object, ...]]]]
+States = Callable[[Catalogue], dict[tuple[str, str], str]]
+
+
+class StoredRead(Protocol):
+    """Puts a read into the store and gives the event that announces it."""
+
+    async def __call__(
+        self, read: int = 1, level: int = 1000, exposure: int = 34, detector: str = "IMG1"
+    ) -> ReadWritten: ...
 
 
 def sha(text: str) -> str:
@@ -144,7 +158,7 @@ def _empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def new_catalogue(_empty: Path, tmp_path: Path) -> Iterator[Callable[[], Catalogue]]:
+def new_catalogue(_empty: Path, tmp_path: Path) -> Iterator[NewCatalogue]:
     """Makes empty catalogues."""
     opened: list[Catalogue] = []
 
@@ -161,12 +175,12 @@ def new_catalogue(_empty: Path, tmp_path: Path) -> Iterator[Callable[[], Catalog
 
 
 @pytest.fixture
-def catalogue(new_catalogue: Callable[[], Catalogue]) -> Catalogue:
+def catalogue(new_catalogue: NewCatalogue) -> Catalogue:
     return new_catalogue()
 
 
 @pytest.fixture
-def put() -> Callable[..., list[int]]:
+def put() -> Put:
     """Records arrivals, each in a transaction of its own."""
 
     def record_all(catalogue: Catalogue, *arrivals: Arrival) -> list[int]:
@@ -180,7 +194,7 @@ def put() -> Callable[..., list[int]]:
 
 
 @pytest.fixture
-def content() -> Callable[[Catalogue], dict[str, list[tuple[object, ...]]]]:
+def content() -> Content:
     """All that a catalogue says, without row numbers: what has to be the same in any order of events."""
 
     def of(catalogue: Catalogue) -> dict[str, list[tuple[object, ...]]]:
@@ -205,7 +219,7 @@ def content() -> Callable[[Catalogue], dict[str, list[tuple[object, ...]]]]:
 
 
 @pytest.fixture
-def states() -> Callable[[Catalogue], dict[tuple[str, str], str]]:
+def states() -> States:
     """State of every version by product id and the beginning of its version."""
 
     def of(catalogue: Catalogue) -> dict[tuple[str, str], str]:
@@ -230,7 +244,7 @@ def ingest(catalogue: Catalogue, store: DirectoryStore) -> Iterator[Ingest]:
 
 
 @pytest.fixture
-def stored_read(store: DirectoryStore) -> Callable[..., object]:
+def stored_read(store: DirectoryStore) -> StoredRead:
     """Puts a read into the store and gives the event that announces it."""
 
     async def put_read(read: int = 1, level: int = 1000, exposure: int = 34, detector: str = "IMG1") -> ReadWritten:

@@ -1,12 +1,16 @@
 """Events of real objects in a real store."""
 
 from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import func, select
 
+from irisdrs.archive.catalogue.engine import Catalogue
 from irisdrs.archive.catalogue.query import version_of
 from irisdrs.archive.catalogue.tables import Artifact, Exposure, Header, Observation, Product
+from irisdrs.archive.handlers import Ingest
 from irisdrs.shared.crash_points import Crash, arm, disarm
 from irisdrs.shared.errors import BadMessage, CorruptObject
 from irisdrs.shared.events.facts import (
@@ -16,9 +20,15 @@ from irisdrs.shared.events.facts import (
     FrameReady,
     ObservationEnded,
     ObservationStarted,
+    ProductStored,
+    ReadWritten,
 )
 from irisdrs.shared.identifiers import Detector, ExposureType, SamplingMode
 from irisdrs.shared.observation import ObservationPlan, PlannedExposure, Sampling
+from irisdrs.shared.store.directory import DirectoryStore
+
+if TYPE_CHECKING:
+    from tests.archive.conftest import States, StoredRead
 
 SAMPLING = Sampling(mode=SamplingMode.UTR, reads=4, ramps=1, read_time_s=0.72, shape=(8, 64))
 PLAN = ObservationPlan(
@@ -29,12 +39,12 @@ PLAN = ObservationPlan(
 )  # fmt: skip
 
 
-def _rows(catalogue):
+def _rows(catalogue: Catalogue) -> list[int | None]:
     with catalogue.read() as session:
         return [session.scalar(select(func.count()).select_from(table)) for table in (Artifact, Product, Header)]
 
 
-def _frame(read, **changes):
+def _frame(read: ReadWritten, **changes: object) -> FrameReady:
     """A frame event that announces a read's object as a raw frame: the archive looks at headers, not at pixels."""
     fields = {
         "observation": read.observation, "exposure_type": read.exposure_type, "exposure": read.exposure,
@@ -46,9 +56,12 @@ def _frame(read, **changes):
     return FrameReady(**(fields | changes))
 
 
-async def test_a_read_is_verified_described_and_announced(ingest, catalogue, stored_read):
+async def test_a_read_is_verified_described_and_announced(
+    ingest: Ingest, catalogue: Catalogue, stored_read: "StoredRead"
+) -> None:
     event = await stored_read(read=3)
     (stored,) = await ingest.on_read_written(event)
+    assert isinstance(stored, ProductStored)
     assert stored.product_id == "2034B-007-123-IRIS-IMG1-SCI0-0034-L0-0001-00003"
     assert stored.object == event.object
     with catalogue.read() as session:
@@ -63,24 +76,33 @@ async def test_a_read_is_verified_described_and_announced(ingest, catalogue, sto
         assert 19.99 < row.dec_deg < 20.0
         assert row.radius_deg * 3600 == pytest.approx(0.004 * (8**2 + 64**2) ** 0.5 / 2)
         hdus = session.get_one(Header, row.artifact_id).hdus
-    assert hdus[0]["cards"]["READ_NO"] == 3
-    assert hdus[1]["data_offset"] % 2880 == 0
+    cards, data_offset = hdus[0]["cards"], hdus[1]["data_offset"]
+    assert isinstance(cards, dict)
+    assert cards["READ_NO"] == 3
+    assert isinstance(data_offset, int)
+    assert data_offset % 2880 == 0
 
 
-async def test_the_same_event_again_gives_the_same_answer(ingest, catalogue, stored_read):
+async def test_the_same_event_again_gives_the_same_answer(
+    ingest: Ingest, catalogue: Catalogue, stored_read: "StoredRead"
+) -> None:
     event = await stored_read()
     assert await ingest.on_read_written(event) == await ingest.on_read_written(event)
     assert _rows(catalogue) == [1, 1, 1]
 
 
-async def test_a_second_content_of_a_read_is_kept_and_flagged(ingest, states, catalogue, stored_read):
+async def test_a_second_content_of_a_read_is_kept_and_flagged(
+    ingest: Ingest, states: "States", catalogue: Catalogue, stored_read: "StoredRead"
+) -> None:
     one, other = await stored_read(level=1000), await stored_read(level=1001)
     for event in (one, other):
         assert len(await ingest.on_read_written(event)) == 1
     assert set(states(catalogue).values()) == {"conflict"}
 
 
-async def test_a_damaged_object_leaves_no_row(ingest, catalogue, tmp_path, stored_read):
+async def test_a_damaged_object_leaves_no_row(
+    ingest: Ingest, catalogue: Catalogue, tmp_path: Path, stored_read: "StoredRead"
+) -> None:
     event = await stored_read()
     path = tmp_path / "store" / event.object.key
     path.chmod(0o644)
@@ -98,7 +120,9 @@ async def test_a_damaged_object_leaves_no_row(ingest, catalogue, tmp_path, store
     assert _rows(catalogue) == [0, 0, 0]
 
 
-async def test_an_object_that_is_no_fits_file_leaves_no_row(ingest, catalogue, store, stored_read):
+async def test_an_object_that_is_no_fits_file_leaves_no_row(
+    ingest: Ingest, catalogue: Catalogue, store: DirectoryStore, stored_read: "StoredRead"
+) -> None:
     event = await stored_read()
     stored = await store.put("0/2034/08/01/nonsense.fits", b"SIMPLE  = nonsense" * 400)
     with pytest.raises(CorruptObject):
@@ -106,7 +130,9 @@ async def test_an_object_that_is_no_fits_file_leaves_no_row(ingest, catalogue, s
     assert _rows(catalogue) == [0, 0, 0]
 
 
-async def test_an_object_of_another_exposure_leaves_no_row(ingest, catalogue, stored_read):
+async def test_an_object_of_another_exposure_leaves_no_row(
+    ingest: Ingest, catalogue: Catalogue, stored_read: "StoredRead"
+) -> None:
     event = await stored_read(exposure=34)
     other = await stored_read(exposure=35)
     with pytest.raises(CorruptObject, match="EXP_NO = 35"):
@@ -114,9 +140,12 @@ async def test_an_object_of_another_exposure_leaves_no_row(ingest, catalogue, st
     assert _rows(catalogue) == [0, 0, 0]
 
 
-async def test_a_frame_is_catalogued_with_its_figures(ingest, catalogue, stored_read):
+async def test_a_frame_is_catalogued_with_its_figures(
+    ingest: Ingest, catalogue: Catalogue, stored_read: "StoredRead"
+) -> None:
     frame = _frame(await stored_read())
     (stored,) = await ingest.on_frame_ready(frame)
+    assert isinstance(stored, ProductStored)
     with catalogue.read() as session:
         row = version_of(session, stored.product_id, "22")
         assert row is not None
@@ -127,7 +156,9 @@ async def test_a_frame_is_catalogued_with_its_figures(ingest, catalogue, stored_
 
 
 @pytest.mark.parametrize("product_id", ["nonsense", "2034B-007-123-IRIS-IMG2-SCI0-0034-L1-raw", "L2"])
-async def test_a_product_id_that_does_not_fit_its_event_is_refused(ingest, catalogue, stored_read, product_id):
+async def test_a_product_id_that_does_not_fit_its_event_is_refused(
+    ingest: Ingest, catalogue: Catalogue, stored_read: "StoredRead", product_id: str
+) -> None:
     read = await stored_read()
     wrong = f"{read.exposure_id}-L2-image" if product_id == "L2" else product_id
     with pytest.raises(BadMessage):
@@ -135,7 +166,9 @@ async def test_a_product_id_that_does_not_fit_its_event_is_refused(ingest, catal
     assert _rows(catalogue) == [0, 0, 0]
 
 
-async def test_a_crash_before_the_commit_leaves_nothing_and_after_it_all(ingest, catalogue, stored_read):
+async def test_a_crash_before_the_commit_leaves_nothing_and_after_it_all(
+    ingest: Ingest, catalogue: Catalogue, stored_read: "StoredRead"
+) -> None:
     event = await stored_read()
     try:
         for point, rows in (("archive.commit.before", [0, 0, 0]), ("archive.commit.after", [1, 1, 1])):
@@ -147,10 +180,11 @@ async def test_a_crash_before_the_commit_leaves_nothing_and_after_it_all(ingest,
         disarm()
     (stored,) = await ingest.on_read_written(event)
     assert _rows(catalogue) == [1, 1, 1]
+    assert isinstance(stored, ProductStored)
     assert stored.catalogue_id == 1
 
 
-async def test_observations_and_exposures_are_noted_in_any_order(ingest, catalogue):
+async def test_observations_and_exposures_are_noted_in_any_order(ingest: Ingest, catalogue: Catalogue) -> None:
     facts = {"observation": "2034B-007-123", "exposure_type": "SCI", "exposure": 34, "night": "2034-08-01"}
     due = "2034-08-01T05:01:00Z"
     await ingest.on_exposure_ended(ExposureEnded(**facts, detector="IMG1", sampling=SAMPLING))

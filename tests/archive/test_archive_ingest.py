@@ -4,20 +4,25 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from irisdrs.archive.catalogue.engine import open_catalogue
+from irisdrs.archive.catalogue.arrival import Arrival
+from irisdrs.archive.catalogue.engine import Catalogue, open_catalogue
 from irisdrs.archive.catalogue.observations import State, record_exposure
 from irisdrs.archive.catalogue.tables import Artifact, Exposure, Header, Product
 from irisdrs.shared.errors import CorruptObject
 from irisdrs.shared.identifiers import Detector
 
+if TYPE_CHECKING:
+    from tests.archive.conftest import Builder, Content, NewCatalogue, Put, States
 
-def _night(build):
+
+def _night(build: "Builder") -> list[Arrival]:
     """Two exposures; read 2 of the first has two contents; a sky frame is used by both images."""
     sky = build.exposure(35, kind="SKY")
     raw, better, sky_raw = build.raw(4), build.raw(3, "v2"), build.raw(4, exposure=sky)
@@ -36,7 +41,9 @@ def _night(build):
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_order_and_any_repetition_give_the_same_catalogue(new_catalogue, put, content, build, data):
+def test_any_order_and_any_repetition_give_the_same_catalogue(
+    new_catalogue: "NewCatalogue", put: "Put", content: "Content", build: "Builder", data: st.DataObject
+) -> None:
     events = _night(build)
     expected, found = new_catalogue(), new_catalogue()
     put(expected, *events)
@@ -45,7 +52,7 @@ def test_any_order_and_any_repetition_give_the_same_catalogue(new_catalogue, put
     assert content(found) == content(expected)
 
 
-def test_the_same_event_twice_is_one_row(catalogue, put, build):
+def test_the_same_event_twice_is_one_row(catalogue: Catalogue, put: "Put", build: "Builder") -> None:
     first, second = put(catalogue, build.read(1), build.read(1))
     assert first == second
     with catalogue.read() as session:
@@ -53,7 +60,9 @@ def test_the_same_event_twice_is_one_row(catalogue, put, build):
     assert counts == [1, 1, 1]
 
 
-def test_more_reads_win_then_the_greater_job_hash(new_catalogue, put, states, build):
+def test_more_reads_win_then_the_greater_job_hash(
+    new_catalogue: "NewCatalogue", put: "Put", states: "States", build: "Builder"
+) -> None:
     few, many, as_many = build.raw(3), build.raw(4, "v2"), build.raw(4, "v3")
     winner = max(many, as_many, key=lambda a: a.version)
     for order in itertools.permutations([few, many, as_many]):
@@ -63,7 +72,9 @@ def test_more_reads_win_then_the_greater_job_hash(new_catalogue, put, states, bu
         assert current == [winner.version]
 
 
-def test_a_read_with_two_contents_spoils_all_that_is_made_of_it(new_catalogue, put, states, build):
+def test_a_read_with_two_contents_spoils_all_that_is_made_of_it(
+    new_catalogue: "NewCatalogue", put: "Put", states: "States", build: "Builder"
+) -> None:
     one, other = build.read(2), build.read(2, "other")
     raw = build.raw(4)
     sky_raw = build.raw(4, exposure=build.exposure(35, kind="SKY"))
@@ -78,7 +89,9 @@ def test_a_read_with_two_contents_spoils_all_that_is_made_of_it(new_catalogue, p
         assert found[sky_raw.product_id, sky_raw.version] == "current"
 
 
-def test_a_frame_without_the_conflicting_read_is_current(catalogue, put, states, build):
+def test_a_frame_without_the_conflicting_read_is_current(
+    catalogue: Catalogue, put: "Put", states: "States", build: "Builder"
+) -> None:
     spoiled, clean = build.raw(4), build.raw(3, "v2")
     put(catalogue, spoiled, build.read(2), build.read(2, "other"), clean)
     found = states(catalogue)
@@ -86,12 +99,16 @@ def test_a_frame_without_the_conflicting_read_is_current(catalogue, put, states,
     assert found[clean.product_id, clean.version] == "current"
 
 
-def test_the_same_read_of_another_detector_is_no_conflict(catalogue, put, states, build):
+def test_the_same_read_of_another_detector_is_no_conflict(
+    catalogue: Catalogue, put: "Put", states: "States", build: "Builder"
+) -> None:
     put(catalogue, build.read(2), build.read(2, exposure=build.exposure(detector=Detector.IMG2)))
     assert set(states(catalogue).values()) == {"current"}
 
 
-def test_one_version_under_two_keys_is_refused_and_nothing_is_written(catalogue, put, content, build):
+def test_one_version_under_two_keys_is_refused_and_nothing_is_written(
+    catalogue: Catalogue, put: "Put", content: "Content", build: "Builder"
+) -> None:
     first = build.raw(4)
     put(catalogue, first)
     before = content(catalogue)
@@ -101,7 +118,14 @@ def test_one_version_under_two_keys_is_refused_and_nothing_is_written(catalogue,
     assert content(catalogue) == before
 
 
-def test_two_writers_at_once_give_every_row_once(catalogue, put, states, content, new_catalogue, build):
+def test_two_writers_at_once_give_every_row_once(
+    catalogue: Catalogue,
+    put: "Put",
+    states: "States",
+    content: "Content",
+    new_catalogue: "NewCatalogue",
+    build: "Builder",
+) -> None:
     events = [build.read(n) for n in range(1, 21)] + [build.read(7, "other"), build.raw(4)]
     second = open_catalogue(str(catalogue.engine.url))
     with ThreadPoolExecutor(2) as threads:
@@ -113,7 +137,7 @@ def test_two_writers_at_once_give_every_row_once(catalogue, put, states, content
     assert Path(str(catalogue.engine.url.database)).exists()
 
 
-def test_states_of_exposures_only_advance(new_catalogue, build):
+def test_states_of_exposures_only_advance(new_catalogue: "NewCatalogue", build: "Builder") -> None:
     for order in itertools.permutations([State.PLANNED, State.STARTED, State.ENDED]):
         catalogue = new_catalogue()
         for state in order:

@@ -3,11 +3,13 @@
 import itertools
 import math
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from astropy.coordinates import angular_separation
 
+from irisdrs.archive.catalogue.engine import Catalogue
 from irisdrs.archive.catalogue.ingest import record
 from irisdrs.archive.catalogue.query import find
 from irisdrs.archive.catalogue.selection import Cone, Cursor, ProductFilter
@@ -15,16 +17,19 @@ from irisdrs.archive.footprint import Circle, cell_ranges, footprint
 from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.instrument import detector_axis_offset_arcsec
 
+if TYPE_CHECKING:
+    from tests.archive.conftest import Builder, Put
+
 VERIFIED = datetime(2034, 8, 2, tzinfo=UTC)
 
 
-def _ids(catalogue, limit=1000, **wanted):
+def _ids(catalogue: Catalogue, limit: int = 1000, **wanted: object) -> list[str]:
     with catalogue.read() as session:
         return [row.product_id for row in find(session, ProductFilter(**wanted), limit=limit).products]
 
 
 @pytest.fixture(params=[1.0, 0.001], ids=["footprints of degrees", "footprints of arcseconds"])
-def sky(request, catalogue, build):
+def sky(request: pytest.FixtureRequest, catalogue: Catalogue, build: "Builder") -> dict[str, Circle]:
     """300 products over the whole sky, dense at both poles and at RA 0; radii from 0 to 3 degrees, or arcseconds."""
     random = np.random.default_rng(7)
     ra = np.concatenate([random.uniform(0, 360, 200), random.normal(0, 1, 100) % 360])
@@ -41,7 +46,7 @@ def sky(request, catalogue, build):
     return {a.product_id: circle for a, circle in zip(arrivals, circles, strict=True)}
 
 
-def _cones():
+def _cones() -> list[tuple[float, float, float]]:
     random = np.random.default_rng(8)
     named = [(0, 90, 0.5), (200, -90, 2), (0, 0, 0), (360, 0, 1.5), (359.9, 0.2, 0.7), (10, 89.5, 1.2), (5, 5, 90)]
     wide = [(50, 20, 61.0), (123, -90, 0.0)]
@@ -54,7 +59,7 @@ def _cones():
     return [*named, *wide, *((float(a), float(b), float(c)) for a, b, c in drawn)]
 
 
-def test_cones_agree_with_brute_force(catalogue, sky):
+def test_cones_agree_with_brute_force(catalogue: Catalogue, sky: dict[str, Circle]) -> None:
     found_some = 0
     for ra, dec, radius in _cones():
         expected = set()
@@ -67,20 +72,20 @@ def test_cones_agree_with_brute_force(catalogue, sky):
     assert found_some > 15
 
 
-def test_a_product_without_a_place_is_in_no_cone(catalogue, put, build):
+def test_a_product_without_a_place_is_in_no_cone(catalogue: Catalogue, put: "Put", build: "Builder") -> None:
     put(catalogue, build.at(1, None))
     assert _ids(catalogue) != []
     assert _ids(catalogue, cone=Cone(ra_deg=0, dec_deg=0, radius_deg=90)) == []
 
 
-def test_cell_ranges_stay_few():
+def test_cell_ranges_stay_few() -> None:
     for radius in (1e-9, 1e-3, 0.1, 1.0, 10.0, 59.0):
         ranges = cell_ranges(40.0, 30.0, radius) or []
         assert 1 <= len(ranges) <= 60
         assert all(a[1] < b[0] for a, b in itertools.pairwise(ranges))
 
 
-def test_footprints_from_wcs_and_from_pointing_agree():
+def test_footprints_from_wcs_and_from_pointing_agree() -> None:
     shape, detector, angle = (1024, 1024), Detector.IMG2, 30.0
     x, y = detector_axis_offset_arcsec(detector, shape)
     scale, turn = 0.004 / 3600, math.radians(angle)
@@ -105,11 +110,11 @@ def test_footprints_from_wcs_and_from_pointing_agree():
     assert by_wcs.radius_deg * 3600 == pytest.approx(512 * math.sqrt(2) * 0.004, rel=1e-6)
 
 
-def test_no_position_no_footprint():
+def test_no_position_no_footprint() -> None:
     assert footprint({"RA": 1.0, "DEC": 2.0, "PA": 0.0}, (8, 8), Detector.IMG1) is None
 
 
-def test_every_filter_selects_what_it_says(catalogue, put, build):
+def test_every_filter_selects_what_it_says(catalogue: Catalogue, put: "Put", build: "Builder") -> None:
     raw, sky_read = build.raw(4), build.read(1, exposure=build.exposure(35, Detector.IMG3, "SKY"))
     old = build.raw(3, "old")
     image = build.image(4, [raw], minutes=10)
@@ -130,7 +135,7 @@ def test_every_filter_selects_what_it_says(catalogue, put, build):
     assert _ids(catalogue, since=image.photons_end + timedelta(microseconds=1)) == []
 
 
-def test_pages_join_to_the_whole_and_do_not_move(catalogue, put, build):
+def test_pages_join_to_the_whole_and_do_not_move(catalogue: Catalogue, put: "Put", build: "Builder") -> None:
     put(catalogue, *(build.at(n, None, minutes=n // 4) for n in range(0, 40, 2)))
     whole, seen, cursor = _ids(catalogue), [], None
     for added in range(1, 100, 2):
@@ -146,7 +151,7 @@ def test_pages_join_to_the_whole_and_do_not_move(catalogue, put, build):
     assert len(seen) == len(set(seen))
 
 
-def test_the_count_is_of_all_rows(catalogue, put, build):
+def test_the_count_is_of_all_rows(catalogue: Catalogue, put: "Put", build: "Builder") -> None:
     put(catalogue, *(build.at(n, None) for n in range(5)))
     with catalogue.read() as session:
         page = find(session, ProductFilter(), limit=2)
@@ -154,13 +159,13 @@ def test_the_count_is_of_all_rows(catalogue, put, build):
 
 
 @pytest.mark.parametrize("text", ["", "abc", "!!!", "W10", "WzEsMiwzXQ", "bnVsbA"])
-def test_what_is_no_cursor_is_refused(text):
+def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no cursor"):
         Cursor.decode(text)
 
 
 @pytest.mark.parametrize("text", ["1,2", "1,2,3,4", "a,b,c", "1,91,1", "nan,0,1", "0,0,-1", "0,0,91"])
-def test_what_is_no_cone_is_refused(text):
+def test_what_is_no_cone_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         Cone.parse(text)
 

@@ -1,8 +1,10 @@
 """The migrations, and opening a catalogue."""
 
 import sqlite3
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -11,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from irisdrs.archive.catalogue.engine import (
     FILE_NAME,
+    Catalogue,
     CatalogueUnusable,
     open_catalogue,
     open_existing,
@@ -19,14 +22,17 @@ from irisdrs.archive.catalogue.engine import (
 from irisdrs.archive.catalogue.tables import Header, Table
 from irisdrs.shared.errors import Outage
 
+if TYPE_CHECKING:
+    from tests.archive.conftest import Builder, Put
 
-def test_migrations_create_exactly_the_schema(catalogue):
+
+def test_migrations_create_exactly_the_schema(catalogue: Catalogue) -> None:
     with catalogue.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, Table.metadata) == []
 
 
-def test_connections_enforce_foreign_keys_wal_and_waiting(catalogue):
+def test_connections_enforce_foreign_keys_wal_and_waiting(catalogue: Catalogue) -> None:
     with catalogue.engine.connect() as connection:
         settings = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("foreign_keys", "journal_mode")]
         assert settings == [1, "wal"]
@@ -35,7 +41,7 @@ def test_connections_enforce_foreign_keys_wal_and_waiting(catalogue):
         session.add(Header(artifact_id=99, hdus=[]))
 
 
-def test_two_processes_may_create_the_catalogue_at_once(tmp_path):
+def test_two_processes_may_create_the_catalogue_at_once(tmp_path: Path) -> None:
     url = sqlite_url(tmp_path / FILE_NAME)
     with ThreadPoolExecutor(4) as threads:
         opened = list(threads.map(open_catalogue, [url] * 4))
@@ -44,18 +50,19 @@ def test_two_processes_may_create_the_catalogue_at_once(tmp_path):
     open_existing(tmp_path / FILE_NAME).close()
 
 
-def test_a_catalogue_of_a_newer_version_is_left_alone(tmp_path):
+def test_a_catalogue_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     open_catalogue(sqlite_url(path)).close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
-    for opening in (lambda: open_catalogue(sqlite_url(path)), lambda: open_existing(path)):
+    openings: list[Callable[[], Catalogue]] = [lambda: open_catalogue(sqlite_url(path)), lambda: open_existing(path)]
+    for opening in openings:
         with pytest.raises(CatalogueUnusable, match="9999"):
             opening()
 
 
-def test_what_is_no_catalogue_is_refused(tmp_path):
+def test_what_is_no_catalogue_is_refused(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     with pytest.raises(CatalogueUnusable, match="no catalogue at"):
         open_existing(path)
@@ -66,9 +73,9 @@ def test_what_is_no_catalogue_is_refused(tmp_path):
         open_catalogue(sqlite_url(path))
 
 
-def test_reading_only_cannot_write(catalogue, put, build):
+def test_reading_only_cannot_write(catalogue: Catalogue, put: "Put", build: "Builder") -> None:
     put(catalogue, build.read(1))
-    path = catalogue.engine.url.database
+    path = str(catalogue.engine.url.database)
     reader = open_existing(Path(path))
     with pytest.raises(Outage, match="readonly"), reader.write() as session:
         session.add(Header(artifact_id=1, hdus=[]))

@@ -1,14 +1,18 @@
 """Reads against the truth, by nothing but NumPy."""
 
+from pathlib import Path
+
 import numba
 import numpy as np
 import pytest
+from astropy.wcs import WCS
+from numpy.typing import NDArray
 
 from irisdrs.shared.identifiers import Detector, ExposureId, ExposureType, SamplingMode
 from irisdrs.shared.observation import Sampling
 from irisdrs.shared.quality import Quality
 from irisdrs.simulator.cosmic_rays import tracks
-from irisdrs.simulator.detector import BEND, DetectorTruth
+from irisdrs.simulator.detector import BEND, DetectorTruth, Plane
 from irisdrs.simulator.electronics import collect, digitise
 from irisdrs.simulator.exposure import (
     CHANNEL_DRIFT_DN,
@@ -29,16 +33,18 @@ EXPOSURE = ExposureId("2034B-007-123", Detector.IMG1, ExposureType.SCI, 1)
 READ_TIME_S = 0.72
 
 
-def _sampling(shape, reads=8, ramps=1):
+def _sampling(shape: tuple[int, int], reads: int = 8, ramps: int = 1) -> Sampling:
     return Sampling(mode=SamplingMode.UTR, reads=reads, ramps=ramps, read_time_s=READ_TIME_S, shape=shape)
 
 
-def _reads(detector, rate, reads=8, ramps=1, seed=5, rays=0.0):
+def _reads(
+    detector: DetectorTruth, rate: Plane, reads: int = 8, ramps: int = 1, seed: int = 5, rays: float = 0.0
+) -> NDArray[np.uint16]:
     sampling = _sampling(detector.shape, reads, ramps)
     return np.stack([read.pixels for read in expose(detector, rate, sampling, EXPOSURE, seed, rays)])
 
 
-def _true_electrons(detector, pixels):
+def _true_electrons(detector: DetectorTruth, pixels: NDArray[np.uint16]) -> NDArray[np.float64]:
     """Electrons of one read from the definitions: reference pixels per channel and parity, then y = sum a_i x**i."""
     pedestal, quality = detector.pedestal(), detector.quality()
     counts = pixels - pedestal
@@ -51,13 +57,13 @@ def _true_electrons(detector, pixels):
     return np.polynomial.polynomial.polyval(counts, detector.linearity(), tensor=False) * detector.gain()
 
 
-def _uniform_rate(shape, electrons_s):
+def _uniform_rate(shape: tuple[int, int], electrons_s: float) -> Plane:
     rate = np.full(shape, electrons_s, np.float32)
     rate[:4] = rate[-4:] = rate[:, :4] = rate[:, -4:] = 0.0
     return rate
 
 
-def test_the_variance_of_collected_electrons_equals_their_mean_over_the_ramp():
+def test_the_variance_of_collected_electrons_equals_their_mean_over_the_ramp() -> None:
     shape = (512, 512)
     electrons, rate = np.zeros(shape, np.float32), np.full(shape, 60.0, np.float32)
     full_well = np.full(shape, 1e6, np.float32)
@@ -70,7 +76,7 @@ def test_the_variance_of_collected_electrons_equals_their_mean_over_the_ramp():
     assert electrons.mean() == pytest.approx(60.0 * 7.2, rel=1e-3)
 
 
-def test_the_photon_transfer_curve_is_a_line_of_slope_one_after_read_noise_is_taken_away():
+def test_the_photon_transfer_curve_is_a_line_of_slope_one_after_read_noise_is_taken_away() -> None:
     detector = DetectorTruth(Detector.IMG1, (256, 256), 2)
     good = (detector.quality() == 0) & (np.abs(detector.read_noise() - 9.0) < 3.0)
     noise = (detector.read_noise() * detector.gain())[good]
@@ -84,7 +90,7 @@ def test_the_photon_transfer_curve_is_a_line_of_slope_one_after_read_noise_is_ta
         assert variance / mean == pytest.approx(1.0, abs=0.05)
 
 
-def test_reads_accumulate_and_are_not_drawn_anew():
+def test_reads_accumulate_and_are_not_drawn_anew() -> None:
     detector = DetectorTruth(Detector.IMG2, (256, 256), 2)
     reads = _reads(detector, _uniform_rate(detector.shape, 2000.0), reads=4)
     good = detector.quality() == 0
@@ -95,7 +101,7 @@ def test_reads_accumulate_and_are_not_drawn_anew():
     assert step.var() == pytest.approx(2000.0 * READ_TIME_S + 2 * 90.0, rel=0.1)
 
 
-def test_a_ramp_begins_with_a_reset():
+def test_a_ramp_begins_with_a_reset() -> None:
     detector = DetectorTruth(Detector.IMG1, (64, 64), 2)
     reads = _reads(detector, _uniform_rate((64, 64), 1000.0), reads=3, ramps=2)
     levels = [np.median(_true_electrons(detector, read)) for read in reads]
@@ -106,7 +112,7 @@ def test_a_ramp_begins_with_a_reset():
     assert [(read.ramp, read.read) for read in taken] == [(1, 1), (1, 2), (2, 1), (2, 2)]
 
 
-def test_the_slope_comes_back_after_the_true_coefficients():
+def test_the_slope_comes_back_after_the_true_coefficients() -> None:
     detector = DetectorTruth(Detector.IMG3, (256, 256), 2)
     good = detector.quality() == 0
     for electrons_s in (50.0, 3000.0, 8000.0):
@@ -120,7 +126,7 @@ def test_the_slope_comes_back_after_the_true_coefficients():
             assert raw < 0.992 * electrons_s  # the reads are not linear
 
 
-def test_newton_inverts_the_polynomial_to_the_quantisation_step():
+def test_newton_inverts_the_polynomial_to_the_quantisation_step() -> None:
     shape = (64, 64)
     electrons = np.linspace(0.0, 60_000.0, 64 * 64, dtype=np.float32).reshape(shape)
     counts, ones = np.empty(shape, np.uint16), np.ones(64)
@@ -130,7 +136,7 @@ def test_newton_inverts_the_polynomial_to_the_quantisation_step():
     assert np.abs(np.polynomial.polynomial.polyval(counts, coefficients) - electrons).max() < 0.7  # half a step x slope
 
 
-def test_reference_pixels_see_channel_offsets_and_noise_but_no_light():
+def test_reference_pixels_see_channel_offsets_and_noise_but_no_light() -> None:
     detector = DetectorTruth(Detector.IMG1, (256, 256), 2)
     reads = _reads(detector, _uniform_rate(detector.shape, 5000.0), reads=12).astype(float)
     stable = (detector.quality()[:4] & Quality.BAD_REF_PIXEL) == 0
@@ -146,7 +152,7 @@ def test_reference_pixels_see_channel_offsets_and_noise_but_no_light():
     assert np.corrcoef(top, bottom)[0, 1] > 0.9  # both edges see the pedestals of the same channels
 
 
-def test_saturation_latches_at_the_full_well_and_the_converter_ends_at_65535():
+def test_saturation_latches_at_the_full_well_and_the_converter_ends_at_65535() -> None:
     detector = DetectorTruth(Detector.IMG4, (128, 128), 2)
     reads = _reads(detector, _uniform_rate(detector.shape, 40_000.0), reads=6)
     light = np.s_[4:-4, 4:-4]
@@ -158,7 +164,7 @@ def test_saturation_latches_at_the_full_well_and_the_converter_ends_at_65535():
     assert np.abs(np.diff(reads[3:, *light].astype(float).mean(axis=(1, 2)))).max() < 30.0  # full: only drifts are left
 
 
-def test_bright_pixels_below_the_threshold_are_still_linear():
+def test_bright_pixels_below_the_threshold_are_still_linear() -> None:
     detector = DetectorTruth(Detector.IMG4, (128, 128), 2)
     reads = _reads(detector, _uniform_rate(detector.shape, 9500.0), reads=8)
     below = (reads[-1] < detector.saturation()) & (detector.quality() == 0)
@@ -167,7 +173,7 @@ def test_bright_pixels_below_the_threshold_are_still_linear():
     assert electrons.mean() == pytest.approx(9500.0 * 8 * READ_TIME_S, rel=5e-3)
 
 
-def test_the_same_seed_gives_the_same_bits_whatever_the_number_of_threads():
+def test_the_same_seed_gives_the_same_bits_whatever_the_number_of_threads() -> None:
     detector = DetectorTruth(Detector.IMG1, (128, 128), 2)
     rate = _uniform_rate(detector.shape, 47.0)
     before = numba.get_num_threads()
@@ -180,7 +186,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_number_of_threads():
     assert not np.array_equal(taken[0], _reads(detector, rate, reads=2, rays=50.0, seed=6))
 
 
-def test_detectors_differ_and_repeat():
+def test_detectors_differ_and_repeat() -> None:
     one, same, other = (DetectorTruth(name, (64, 64), 2) for name in (Detector.IMG1, Detector.IMG1, Detector.IMG2))
     assert np.array_equal(one.flat(), same.flat())
     assert not np.array_equal(one.flat(), other.flat())
@@ -189,7 +195,7 @@ def test_detectors_differ_and_repeat():
         DetectorTruth(Detector.IMG1, (100, 64))
 
 
-def test_cosmic_rays_come_at_their_rate_and_leave_reference_pixels_alone():
+def test_cosmic_rays_come_at_their_rate_and_leave_reference_pixels_alone() -> None:
     random = generator("rays")
     shape, seconds, per_cm2 = (1024, 1024), 1.0, 50.0
     area_cm2 = (1024 * 10e-4) ** 2
@@ -201,7 +207,7 @@ def test_cosmic_rays_come_at_their_rate_and_leave_reference_pixels_alone():
     assert tracks(shape, seconds, random, 0.0)[2].size == 0
 
 
-def test_a_cosmic_ray_is_a_step_that_stays():
+def test_a_cosmic_ray_is_a_step_that_stays() -> None:
     detector = DetectorTruth(Detector.IMG1, (256, 256), 2)
     rate = _uniform_rate(detector.shape, 0.0)
     reads = _reads(detector, rate, reads=5, rays=300.0).astype(float) - detector.pedestal()
@@ -210,7 +216,7 @@ def test_a_cosmic_ray_is_a_step_that_stays():
     assert (reads[-1][hit] > 1900.0).all()
 
 
-def test_the_pointing_error_is_shared_by_the_detectors_and_differs_between_exposures():
+def test_the_pointing_error_is_shared_by_the_detectors_and_differs_between_exposures() -> None:
     commanded = Pointing(150.0, 2.0, 30.0)
     first, second = (true_pointing(commanded, 1, "2034B-007-123", number) for number in (1, 2))
     assert first == true_pointing(commanded, 1, "2034B-007-123", 1)
@@ -218,7 +224,7 @@ def test_the_pointing_error_is_shared_by_the_detectors_and_differs_between_expos
     assert 0.0 < abs(first.dec_deg - commanded.dec_deg) * 3600.0 < 0.3
 
 
-def test_a_perfect_reduction_measures_the_true_fluxes_and_the_pointing_error(tmp_path):
+def test_a_perfect_reduction_measures_the_true_fluxes_and_the_pointing_error(tmp_path: Path) -> None:
     detector = DetectorTruth(Detector.IMG1, (1024, 1024), 2)
     target = Pointing(150.0, 2.0)
     scene = Scene(star_field(11, target), target.offset(0.03, -0.04), "H")
@@ -248,9 +254,7 @@ def test_a_perfect_reduction_measures_the_true_fluxes_and_the_pointing_error(tmp
     assert noisy.offset_median_arcsec == pytest.approx((-0.03, -0.04), abs=0.001)
 
 
-def _commanded_wcs(pointing, detector):
-    from astropy.wcs import WCS
-
+def _commanded_wcs(pointing: Pointing, detector: DetectorTruth) -> WCS:
     from irisdrs.shared.instrument import IMAGER_SCALE_ARCSEC, detector_axis_offset_arcsec
 
     rows, columns = detector.shape
@@ -263,7 +267,7 @@ def _commanded_wcs(pointing, detector):
     return wcs
 
 
-def test_no_star_is_a_result_too():
+def test_no_star_is_a_result_too() -> None:
     detector = DetectorTruth(Detector.IMG1, (64, 64), 2)
     target = Pointing(150.0, 2.0)
     truth = truth_table(detector, Scene(star_field(1, target), target, "H"), 5.76)

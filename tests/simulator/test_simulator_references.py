@@ -1,10 +1,13 @@
 """Reference files say what the detectors are, and CRDS can be told about them."""
 
 from datetime import date
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from numpy.typing import NDArray
 
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.identifiers import Detector, SamplingMode
@@ -17,27 +20,29 @@ TRUTHS = [DetectorTruth(Detector.IMG1, (64, 128), 2), DetectorTruth(Detector.IMG
 TYPES = ["dark", "flat", "mask", "nonlincoeff", "saturation", "gain", "readnoise"]
 
 
-def _write(directory):
+def _write(directory: Path) -> list[Path]:
     return write_references(directory, TRUTHS, "H", SamplingMode.UTR, 8 * 0.72, NIGHT)
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return _write(tmp_path_factory.mktemp("references"))
 
 
-def _planes(written, kind, detector="img1"):
+def _planes(
+    written: list[Path], kind: str, detector: str = "img1"
+) -> tuple[dict[str, NDArray[Any]], dict[str, str | float]]:
     (path,) = [path for path in written if path.name == f"iris_{kind}_{detector}.fits"]
     with fits.open(path) as hdus:
         return {hdu.name: np.array(hdu.data) for hdu in hdus[1:] if hdu.is_image}, dict(hdus[0].header)
 
 
-def test_every_detector_gets_seven_references(written):
+def test_every_detector_gets_seven_references(written: list[Path]) -> None:
     names = [path.name for path in written]
     assert sorted(names) == sorted(f"iris_{kind}_{name}.fits" for kind in TYPES for name in ("img1", "img2"))
 
 
-def test_the_planes_are_the_truth(written):
+def test_the_planes_are_the_truth(written: list[Path]) -> None:
     truth = TRUTHS[0]
     gain = truth.gain().astype(np.float32)
     assert np.array_equal(_planes(written, "gain")[0]["SCI"], np.broadcast_to(gain, truth.shape))
@@ -53,7 +58,7 @@ def test_the_planes_are_the_truth(written):
     assert not coefficients[0].any()
 
 
-def test_reference_pixels_are_marked_and_usable(written):
+def test_reference_pixels_are_marked_and_usable(written: list[Path]) -> None:
     mask = _planes(written, "mask")[0]["DQ"]
     border = np.ones(mask.shape, bool)
     border[4:-4, 4:-4] = False
@@ -62,14 +67,14 @@ def test_reference_pixels_are_marked_and_usable(written):
     assert np.mean((mask[border] & Quality.DO_NOT_USE) == 0) > 0.98
 
 
-def test_dead_pixels_have_no_flat():
+def test_dead_pixels_have_no_flat() -> None:
     truth = DetectorTruth(Detector.IMG1, (256, 256), 2)
     dead = (truth.quality() & Quality.DEAD) != 0
     assert dead.any()
     assert np.array_equal(truth.flat() == 0.0, dead)
 
 
-def test_headers_hold_what_crds_matches(written):
+def test_headers_hold_what_crds_matches(written: list[Path]) -> None:
     header = _planes(written, "dark")[1]
     assert header["INSTRUME"] == "IRIS"
     assert header["DETECTOR"] == "IMG1"
@@ -85,10 +90,10 @@ def test_headers_hold_what_crds_matches(written):
     assert _planes(written, "flat")[1]["PUPIL"] == "CLEAR"
 
 
-def test_a_context_is_built_around_them(written, tmp_path):
+def test_a_context_is_built_around_them(written: list[Path], tmp_path: Path) -> None:
     assert build_context(tmp_path / "cache", written).endswith(".pmap")
 
 
-def test_the_same_truth_gives_the_same_bytes(written, tmp_path):
+def test_the_same_truth_gives_the_same_bytes(written: list[Path], tmp_path: Path) -> None:
     again = _write(tmp_path)
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]

@@ -4,6 +4,7 @@ import numba
 import numpy as np
 import pytest
 from numba import njit, prange
+from numpy.typing import NDArray
 from scipy import stats
 
 from irisdrs.simulator.variates import (
@@ -18,7 +19,7 @@ from irisdrs.simulator.variates import (
 
 
 @njit
-def _poisson_sample(mean, key, size):
+def _poisson_sample(mean: float, key: np.uint64, size: int) -> NDArray[np.float64]:
     counts = np.empty(size)
     for i in range(size):
         counts[i] = poisson(mean, bits(key, i))
@@ -26,7 +27,7 @@ def _poisson_sample(mean, key, size):
 
 
 @njit
-def _quantiles(mean, deviates):
+def _quantiles(mean: float, deviates: NDArray[np.float64]) -> NDArray[np.float64]:
     counts = np.empty(deviates.size)
     for i in prange(deviates.size):
         counts[i] = asymptotic_poisson(mean, deviates[i])
@@ -34,7 +35,7 @@ def _quantiles(mean, deviates):
 
 
 @pytest.mark.parametrize("mean", [0.02, 0.7, 5.0, 11.9, 12.1, 33.0, 400.0, 20_000.0])
-def test_poisson_counts_have_a_variance_equal_to_their_mean_and_the_right_distribution(mean):
+def test_poisson_counts_have_a_variance_equal_to_their_mean_and_the_right_distribution(mean: float) -> None:
     size = 400_000
     counts = _poisson_sample(mean, stream_key("poisson", mean), size)
     assert abs(counts.mean() - mean) < 4.5 * np.sqrt(mean / size)
@@ -47,7 +48,7 @@ def test_poisson_counts_have_a_variance_equal_to_their_mean_and_the_right_distri
 
 
 @pytest.mark.parametrize("mean", [ASYMPTOTIC_MEAN, 20.0, 100.0])
-def test_the_asymptotic_inverse_is_the_poisson_distribution_to_a_ten_thousandth(mean):
+def test_the_asymptotic_inverse_is_the_poisson_distribution_to_a_ten_thousandth(mean: float) -> None:
     deviates = np.linspace(-8.0, 8.0, 2_000_001)
     weights = np.diff(stats.norm.cdf(deviates))
     counts = _quantiles(mean, 0.5 * (deviates[1:] + deviates[:-1])).astype(int)
@@ -56,12 +57,12 @@ def test_the_asymptotic_inverse_is_the_poisson_distribution_to_a_ten_thousandth(
     assert 0.5 * np.abs(implied - exact).sum() < 1e-4
 
 
-def test_a_mean_of_zero_or_less_gives_no_electrons():
+def test_a_mean_of_zero_or_less_gives_no_electrons() -> None:
     assert poisson(0.0, np.uint64(12345)) == 0.0
     assert poisson(-1.0, np.uint64(12345)) == 0.0
 
 
-def test_normal_and_uniform_variates_follow_their_distributions_into_the_tails():
+def test_normal_and_uniform_variates_follow_their_distributions_into_the_tails() -> None:
     normal = normal_plane(stream_key("normal"), (1000, 1000)).ravel()
     assert stats.kstest(normal, "norm").pvalue > 1e-4
     beyond = np.sum(np.abs(normal) > 3.7)  # the Ziggurat's tail begins at 3.654
@@ -70,7 +71,7 @@ def test_normal_and_uniform_variates_follow_their_distributions_into_the_tails()
     assert stats.kstest(uniform_plane(stream_key("uniform"), (1000, 1000)).ravel(), "uniform").pvalue > 1e-4
 
 
-def test_streams_and_neighbours_are_uncorrelated():
+def test_streams_and_neighbours_are_uncorrelated() -> None:
     first, second = (normal_plane(stream_key(name), (512, 512)) for name in ("a", "b"))
     limit = 4.5 / np.sqrt(first.size)
     assert abs(np.mean(first * second)) < limit
@@ -78,7 +79,7 @@ def test_streams_and_neighbours_are_uncorrelated():
     assert abs(np.mean(first[1:] * first[:-1])) < limit
 
 
-def test_variates_do_not_depend_on_the_number_of_threads():
+def test_variates_do_not_depend_on_the_number_of_threads() -> None:
     before = numba.get_num_threads()
     planes = []
     for threads in (1, numba.config.NUMBA_NUM_THREADS):
