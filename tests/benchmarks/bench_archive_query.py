@@ -1,7 +1,6 @@
 """How fast the archive takes rows, one commit each, and how fast it answers over 100,000 rows.
 
 Run by hand: ``python tests/benchmarks/bench_archive_query.py``; as a test it takes few rows, so that it cannot rot.
-so that it cannot rot.
 """
 
 import functools
@@ -18,14 +17,14 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import Latitude, Longitude
 from cdshealpix.nested import lonlat_to_healpix
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from irisdrs.archive.catalogue.arrival import Arrival, Description
 from irisdrs.archive.catalogue.engine import FILE_NAME, Catalogue, open_catalogue, sqlite_url
 from irisdrs.archive.catalogue.ingest import record
 from irisdrs.archive.catalogue.query import find
 from irisdrs.archive.catalogue.selection import Cone, ProductFilter
-from irisdrs.archive.catalogue.tables import Artifact, Product
+from irisdrs.archive.catalogue.tables import Artifact, Header, Product, Table
 from irisdrs.archive.footprint import HEALPIX_ORDER, Circle
 from irisdrs.shared.identifiers import IMAGER_DETECTORS, ExposureId, ExposureType, ProductId
 from irisdrs.shared.store.port import ObjectRef
@@ -60,16 +59,19 @@ def arrivals(count: int) -> Iterator[Arrival]:
 
 
 def fill(catalogue: Catalogue, count: int) -> None:
-    """Insert many rows at once, past the ingest: only the queries are measured over them."""
+    """Insert what the ingest would record, many rows at once: only the queries are measured over them."""
     rows = list(arrivals(count))
     circles = [row.description.circle or Circle(0, 0, 0) for row in rows]
-    lon, lat = Longitude([c.ra_deg for c in circles], u.deg), Latitude([c.dec_deg for c in circles], u.deg)
-    cells = lonlat_to_healpix(lon, lat, HEALPIX_ORDER)
+    ra, dec = np.array([(c.ra_deg, c.dec_deg) for c in circles]).T
+    cells = lonlat_to_healpix(Longitude(ra, u.deg), Latitude(dec, u.deg), HEALPIX_ORDER).tolist()
     with catalogue.write() as session:
         session.execute(insert(Artifact), [_artifact(i, row) for i, row in enumerate(rows, 1)])
         session.execute(
             insert(Product),
-            [_product(i, *row) for i, row in enumerate(zip(rows, circles, map(int, cells), strict=True), 1)],
+            [_product(i, *row) for i, row in enumerate(zip(rows, circles, cells, strict=True), 1)],
+        )
+        session.execute(
+            insert(Header), [{"artifact_id": i, "hdus": list(row.description.hdus)} for i, row in enumerate(rows, 1)]
         )
 
 
@@ -84,6 +86,7 @@ def _product(number: int, row: Arrival, circle: Circle, cell: int) -> dict[str, 
     return {name: getattr(row, name) for name in names} | {
         "id": number, "artifact_id": number, "observation": exposure.observation, "program": exposure.program,
         "exposure_type": exposure.type, "exposure": exposure.number, "detector": exposure.detector, "quality": {},
+        "mode": row.description.mode, "filter": row.description.filter,
         "ra_deg": circle.ra_deg, "dec_deg": circle.dec_deg, "radius_deg": circle.radius_deg, "healpix": cell,
         "unit_x": x, "unit_y": y, "unit_z": z, "radius_sin": sine, "radius_cos": cosine,
         "conflicted": False, "current": True,
@@ -135,6 +138,18 @@ def measure(folder: Path, rows: int, singles: int) -> dict[str, float]:
             result[f"{name} ({found.total} rows), ms"] = median_ms(functools.partial(find, session, wanted, limit=100))
     catalogue.close()
     return result
+
+
+def test_rows_inserted_at_once_are_those_that_the_ingest_records(tmp_path: Path) -> None:
+    contents = []
+    for name, put in (("ingest", single_commits), ("insert", fill)):
+        catalogue = open_catalogue(sqlite_url(tmp_path / name))
+        put(catalogue, 20)
+        with catalogue.read() as session:
+            tables = Table.metadata.sorted_tables
+            contents.append({table.name: session.execute(select(table)).mappings().all() for table in tables})
+        catalogue.close()
+    assert contents[0] == contents[1]
 
 
 def test_archive_benchmark_runs(tmp_path: Path) -> None:
