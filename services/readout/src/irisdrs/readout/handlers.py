@@ -18,7 +18,6 @@ from irisdrs.shared.errors import Fatal, IrisError, MissingReference, NotDue
 from irisdrs.shared.events.event import Event, ExposureEvent
 from irisdrs.shared.events.facts import (
     ExposureAborted,
-    ExposureDue,
     ExposureEnded,
     ExposureStarted,
     FrameReady,
@@ -26,6 +25,7 @@ from irisdrs.shared.events.facts import (
     ReadFailed,
     ReadWritten,
 )
+from irisdrs.shared.events.jobs import ExposureDue
 from irisdrs.shared.identifiers import ExposureId
 from irisdrs.shared.observation import Sampling
 from irisdrs.shared.service import Handlers

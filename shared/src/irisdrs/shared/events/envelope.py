@@ -11,10 +11,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from irisdrs.shared.errors import BadMessage
+from irisdrs.shared.events.calibrations import ContextChanged, ReferenceCertified, ReferenceCreated, ReferenceRejected
 from irisdrs.shared.events.event import Event
 from irisdrs.shared.events.facts import (
     ExposureAborted,
-    ExposureDue,
     ExposureEnded,
     ExposureStarted,
     FrameReady,
@@ -22,10 +22,19 @@ from irisdrs.shared.events.facts import (
     ObservationEnded,
     ObservationStarted,
     ProcessingFailed,
+    ProductCombined,
     ProductStored,
     ReadFailed,
     ReadWritten,
 )
+from irisdrs.shared.events.jobs import (
+    AssociationDue,
+    CombinationRequested,
+    ExposureDue,
+    ReductionRequested,
+    ReprocessRequested,
+)
+from irisdrs.shared.events.telemetry import PreviewUpdated, ServiceStatus, TelemetrySampled
 
 #: Largest message, bytes: pixels never travel on the bus.
 MAX_BYTES = 64 * 1024
@@ -46,11 +55,23 @@ EVENT_TYPES: dict[str, type[Event]] = {
         ExposureAborted,
         ReadWritten,
         ReadFailed,
+        TelemetrySampled,
         ExposureDue,
         FrameReady,
+        PreviewUpdated,
         FrameReduced,
+        AssociationDue,
+        CombinationRequested,
+        ProductCombined,
+        ReferenceCreated,
+        ReferenceCertified,
+        ReferenceRejected,
+        ContextChanged,
         ProductStored,
+        ReprocessRequested,
+        ReductionRequested,
         ProcessingFailed,
+        ServiceStatus,
     )
 }
 

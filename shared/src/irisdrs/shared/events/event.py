@@ -29,6 +29,8 @@ class Event(BaseModel):
     entity_verb: ClassVar[str]
     #: Area of the routing key: ``iris.<area>.<entity>.<verb>``.
     area: ClassVar[str]
+    #: The whole routing key, where it is not made of area, entity and verb.
+    key: ClassVar[str] = ""
     version: ClassVar[int] = 1
     #: Whether a broker must refuse the event when no queue takes it.
     mandatory: ClassVar[bool] = True
@@ -38,10 +40,15 @@ class Event(BaseModel):
         """CloudEvents `type`."""
         return f"{TYPE_PREFIX}.{cls.entity_verb}.v{cls.version}"
 
+    @classmethod
+    def topic(cls) -> str:
+        """Routing key of the type, without what an event adds to it."""
+        return cls.key or (f"iris.{cls.area}.{cls.entity_verb}" if cls.area else f"iris.{cls.entity_verb}")
+
     @property
     def routing_key(self) -> str:
         """Key that the topic exchange routes by."""
-        return f"iris.{self.area}.{self.entity_verb}" if self.area else f"iris.{self.entity_verb}"
+        return self.topic()
 
     @property
     @abstractmethod

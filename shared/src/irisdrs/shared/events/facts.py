@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from irisdrs.shared.events.event import Event, ExposedEvent, ExposureEvent
-from irisdrs.shared.identifiers import SamplingMode
+from irisdrs.shared.identifiers import OBSERVATION_PATTERN, SamplingMode
 from irisdrs.shared.observation import ObservationPlan, Sampling
 from irisdrs.shared.store.port import ObjectRef
 
@@ -97,16 +97,6 @@ class ReadFailed(ExposureEvent):
         return f"{self.exposure_id}/{self.ramp:04d}/{self.read:05d}/failed"
 
 
-class ExposureDue(ExposureEvent):
-    """Deadline of an exposure: recirculates until it is due."""
-
-    entity_verb = "exposure.due"
-    area = "work"
-
-    due_at: datetime = Field(description="When it is due (UTC)")
-    sampling: Sampling
-
-
 class FrameReady(ExposedEvent):
     """A raw science frame (level 1) is in the store."""
 
@@ -153,6 +143,33 @@ class FrameReduced(ExposedEvent):
     @property
     def subject(self) -> str:
         return self.product_id
+
+
+class ProductCombined(Event):
+    """A product made of several frames (level 3) is in the store."""
+
+    entity_verb = "product.combined"
+    area = "calibrate"
+
+    product_id: str
+    observation: str = Field(description="Observation id", pattern=OBSERVATION_PATTERN)
+    object: ObjectRef
+    product_type: str = Field(description="Kind of product: mosaic, cube")
+    rule: str = Field(description="Association rule that made the group", max_length=64)
+    members: ObjectRef = Field(description="The job: members with their roles (JSON in the store)")
+    crds_context: str
+    quality: dict[str, float] = Field(description="Figures of quality")
+    software_version: str
+    inputs_hash: str
+    job_hash: str
+
+    @property
+    def subject(self) -> str:
+        return self.product_id
+
+    @property
+    def correlation_id(self) -> str:
+        return self.observation
 
 
 class ProductStored(Event):
