@@ -178,7 +178,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_number_of_threads() -> N
     rate = _uniform_rate(detector.shape, 47.0)
     before = numba.get_num_threads()
     taken = []
-    for threads in (1, numba.config.NUMBA_NUM_THREADS):
+    for threads in (1, before):
         numba.set_num_threads(threads)
         taken.append(_reads(detector, rate, reads=2, rays=50.0))
     numba.set_num_threads(before)

@@ -18,7 +18,7 @@ from irisdrs.simulator.variates import (
 )
 
 
-@njit
+@njit()
 def _poisson_sample(mean: float, key: np.uint64, size: int) -> NDArray[np.float64]:
     counts = np.empty(size)
     for i in range(size):
@@ -26,7 +26,7 @@ def _poisson_sample(mean: float, key: np.uint64, size: int) -> NDArray[np.float6
     return counts
 
 
-@njit
+@njit()
 def _quantiles(mean: float, deviates: NDArray[np.float64]) -> NDArray[np.float64]:
     counts = np.empty(deviates.size)
     for i in prange(deviates.size):
@@ -82,7 +82,7 @@ def test_streams_and_neighbours_are_uncorrelated() -> None:
 def test_variates_do_not_depend_on_the_number_of_threads() -> None:
     before = numba.get_num_threads()
     planes = []
-    for threads in (1, numba.config.NUMBA_NUM_THREADS):
+    for threads in (1, before):
         numba.set_num_threads(threads)
         planes.append(normal_plane(stream_key("threads"), (256, 128)))
     numba.set_num_threads(before)
