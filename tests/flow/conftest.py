@@ -81,7 +81,7 @@ def playground(references: tuple[ObservationPlan, Path], tmp_path: Path) -> Open
 
     @asynccontextmanager
     async def open_(name: str = "data", plan: ObservationPlan = made) -> AsyncIterator[Playground]:
-        settings = HostSettings(data_dir=tmp_path / name)
+        settings = HostSettings(data_dir=tmp_path / name, archive_port=0)
         if not settings.crds_dir.exists():
             shutil.copytree(cache, settings.crds_dir)
         try:

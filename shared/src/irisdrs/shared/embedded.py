@@ -6,14 +6,12 @@ composed anew, and the bus gives it again what it had not settled.
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from pathlib import Path
 
 import structlog
 import uvicorn
@@ -22,7 +20,8 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from irisdrs.shared.bus.dispatch import Dispatcher, publish
 from irisdrs.shared.bus.memory import MemoryBus
 from irisdrs.shared.bus.topology import RECIRCULATE_S, RETRY_DELAYS_S
-from irisdrs.shared.errors import BadMessage, Fatal
+from irisdrs.shared.data_lock import hold
+from irisdrs.shared.errors import BadMessage
 from irisdrs.shared.events.envelope import CONTENT_TYPE, MAX_BYTES, decode
 from irisdrs.shared.references import References
 from irisdrs.shared.replay import plans, replay
@@ -43,6 +42,8 @@ class EmbeddedSystem:
     Attributes
     ----------
     settings, bus, platform
+    identity : str
+        Of this process as the holder of the data folder.
     webs : list of FastAPI
         Web applications of the services.
     restarts : dict
@@ -52,6 +53,7 @@ class EmbeddedSystem:
     settings: HostSettings
     bus: MemoryBus
     platform: Platform
+    identity: str
     retry_delays_s: Sequence[float] = RETRY_DELAYS_S
     recirculate_s: float = RECIRCULATE_S
     webs: list[FastAPI] = field(default_factory=list)
@@ -116,7 +118,10 @@ async def run(
     scratch = settings.data_dir / "scratch"
     workers = settings.threads or os.cpu_count() or 1
     bus = MemoryBus()
-    with _only_host(settings.data_dir), ThreadPoolExecutor(workers, thread_name_prefix="iris") as threads:
+    with (
+        hold(settings.data_dir) as identity,
+        ThreadPoolExecutor(workers, thread_name_prefix="iris") as threads,
+    ):
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         platform = Platform(
@@ -126,7 +131,7 @@ async def run(
             scratch=scratch.resolve(),
             threads=threads,
         )
-        system = EmbeddedSystem(settings, bus, platform, retry_delays_s, recirculate_s)
+        system = EmbeddedSystem(settings, bus, platform, identity, retry_delays_s, recirculate_s)
         supervisors = []
         try:
             for entry in sorted(entry_points(group="irisdrs.services"), key=lambda entry: entry.name):
@@ -141,19 +146,6 @@ async def run(
                 task.cancel()
             await asyncio.gather(*supervisors, return_exceptions=True)
             bus.close()
-
-
-@contextlib.contextmanager
-def _only_host(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder for this process; the lock ends with the process, however it ends."""
-    with (data_dir / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Fatal(
-                f"Another process runs the system on {data_dir}.", remedy="Stop it, or name another folder with --data."
-            ) from None
-        yield
 
 
 async def _first(task: asyncio.Task[None], started: asyncio.Event) -> None:
@@ -193,6 +185,10 @@ def web_application(system: EmbeddedSystem) -> FastAPI:
             raise HTTPException(422, str(error)) from error
         await system.bus.publish(event.routing_key, body, mandatory=event.mandatory)
         return Response(status_code=202)
+
+    @app.get("/bus/identity")
+    async def tell_identity() -> dict[str, str]:
+        return {"data": system.identity}
 
     for web in system.webs:
         app.mount("/", web)

@@ -20,6 +20,7 @@ from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.store.keys import observation_key
 from irisdrs.simulator.demo import demonstrate, prepare_references
 from irisdrs.simulator.edge import Edge
+from irisdrs.simulator.host import check_host
 from irisdrs.simulator.night import Night, plan_observation, play
 
 app = typer.Typer(help="Simulate the instrument: plans, calibration references, nights.", no_args_is_help=True)
@@ -66,18 +67,20 @@ def night(
 ) -> None:
     """Play a simulated night into a running system: four detectors, dithered science, sky.
 
-    Without --plan an observation of tonight is made, with its calibration references. The folder of the data must be
-    that of the running system.
+    Without --plan an observation of tonight is made, with its calibration references. Nothing is played when no
+    system answers, or when it works on another folder.
     """
     settings = _settings(data)
     logs.configure(settings)
     console = Console(quiet=quiet)
+    address = (url or settings.archive_url).rstrip("/")
+    check_host(address, settings.data_dir)
     if plan_file is not None:
         made = ObservationPlan.model_validate_json(plan_file.read_text(encoding="utf-8"))
     else:
         with console.status("Writing calibration references from the simulator's truth"):
             made = _plan(settings, size, reads, science, sky, seed, "H", SamplingMode.UTR, observation)
-    asyncio.run(_play(Night(made, seed, lambda: datetime.now(UTC)), settings, url or settings.archive_url, console))
+    asyncio.run(_play(Night(made, seed, lambda: datetime.now(UTC)), settings, address, console))
 
 
 def demo(
