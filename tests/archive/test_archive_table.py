@@ -56,7 +56,7 @@ def test_no_width_breaks_an_id_or_a_line(page: ProductPage, width: int) -> None:
 def test_a_wide_terminal_and_a_pipe_get_everything(page: ProductPage, width: int, terminal: bool) -> None:
     title, *rows = printed(page, width, terminal)
     assert len(rows) == len(page.products)
-    assert title.split() == "product state last photon (UTC) reads filter MB version RA Dec (deg)".split()
+    assert " ".join(title.split()) == "product state last photon (UTC) reads filter MB version RA Dec (deg)"
     (image,) = (row.split() for row in rows if row.startswith(IMAGE))
     version = next(row.version[:8] for row in page.products if row.product_id == IMAGE)
     assert image[1:] == ["current", "2034-08-01", "05:00:00", "4/4", "Ks", "0.0", version, "150.11630", "-2.20580"]
