@@ -203,7 +203,13 @@ async def test_a_mapping_without_reference_is_missing(cache: Cache) -> None:
         await names(open_references(cache.root), "tmt_0001.pmap", "gain")
 
 
-@pytest.mark.parametrize("context", ["tmt_0009.pmap", "../tmt_0001.pmap", "tmt-operational", ""])
+async def test_a_context_that_names_a_mapping_of_the_wrong_kind_is_missing(cache: Cache) -> None:
+    rewrite(cache, "tmt_0001.pmap", "tmt_iris_0001.imap", "tmt_iris_gain_0001.rmap")
+    with pytest.raises(MissingReference, match=r"tmt_0001\.pmap .* is damaged"):
+        await names(open_references(cache.root), "tmt_0001.pmap", "gain")
+
+
+@pytest.mark.parametrize("context", ["tmt_0009.pmap", "../tmt_0001.pmap", "tmt_iris_0001.imap", "tmt-operational", ""])
 async def test_a_context_that_is_not_there_is_missing(cache: Cache, context: str) -> None:
     with pytest.raises(MissingReference, match="context"):
         await names(open_references(cache.root), context, "gain")

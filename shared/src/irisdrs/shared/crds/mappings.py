@@ -13,7 +13,7 @@ from crds.core import rmap, utils
 from crds.core.exceptions import CrdsError
 
 from irisdrs.shared.crds.cache import staged
-from irisdrs.shared.crds.names import is_reference_name, is_safe_name
+from irisdrs.shared.crds.names import is_context_name, is_reference_name, is_safe_name
 from irisdrs.shared.crds.reference_types import ReferenceType, reference_types
 from irisdrs.shared.errors import Fatal
 
@@ -45,7 +45,7 @@ def load_context(folder: Path, context: str) -> Any:
     Fatal
         If the context does not exist, is damaged, or holds a name that is none of a CRDS file.
     """
-    if not is_safe_name(context):
+    if not is_context_name(context):
         raise Fatal(f"{context!r} is no name of a CRDS context.", remedy="Contexts have names such as tmt_0001.pmap.")
     with CRDS_LOCK:
         try:
@@ -59,7 +59,8 @@ def load_context(folder: Path, context: str) -> Any:
                 f"CRDS context {context} is not in {folder}, or not complete: {error}.",
                 remedy="Deliver its mappings, or name another context.",
             ) from error
-        except (CrdsError, OSError, ValueError, AssertionError, SyntaxError, SystemExit) as error:
+        # A mapping of another kind than its place asks for lacks attributes.
+        except (CrdsError, OSError, ValueError, AssertionError, AttributeError, SyntaxError, SystemExit) as error:
             raise Fatal(
                 f"CRDS context {context} in {folder} is damaged: {error}.",
                 remedy="Restore its mappings from where they came.",
