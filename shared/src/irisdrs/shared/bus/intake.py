@@ -44,6 +44,10 @@ class EventIntake:
         BadMessage
             If it refused an event.
         """
+        await self.tell_now(events)
+
+    async def tell_now(self, events: Sequence[Event]) -> None:
+        """As `tell`, without patience: for a teller that waits by itself."""
         for event in events:
             try:
                 answer = await self._client.post(

@@ -7,6 +7,7 @@ those of the port; durability is not: what the process held is announced again f
 import asyncio
 import contextlib
 import itertools
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -167,6 +168,7 @@ class _MemoryDelivery:
     state: _State
     held: dict[int, _Message]
     message: _Message
+    received_s: float = field(default_factory=time.monotonic)
 
     @property
     def body(self) -> bytes:
@@ -175,6 +177,14 @@ class _MemoryDelivery:
     @property
     def attempt(self) -> int:
         return self.message.attempt
+
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self.received_s
+
+    @property
+    def lost(self) -> bool:
+        return False
 
     async def ack(self) -> None:
         await self.bus._settle(self.state, self.held, self.message)

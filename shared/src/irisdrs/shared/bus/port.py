@@ -7,11 +7,23 @@ from datetime import datetime
 from typing import Protocol
 
 from irisdrs.shared.bus.topology import Queue
-from irisdrs.shared.errors import IrisError
+from irisdrs.shared.errors import Fatal, IrisError, Outage
 
 
 class Unroutable(IrisError):
     """A mandatory event that no queue takes."""
+
+
+class BusOutage(Outage):
+    """The broker is away, or a consumer has been cut off: what it held will be delivered again."""
+
+    consequence = "What was not settled is delivered again when the broker is back."
+
+
+class TopologyConflict(Fatal):
+    """The broker has an exchange or a queue that is not the one of the topology table."""
+
+    consequence = "Nothing is published and nothing consumed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +60,18 @@ class Delivery(Protocol):
         """Which attempt at the message this is, from 1. Deliveries after a crash do not count."""
         ...
 
+    @property
+    def age_s(self) -> float:
+        """How long it has been in this consumer's hands, seconds."""
+        ...
+
+    @property
+    def lost(self) -> bool:
+        """Whether it cannot be settled any more, because the broker has taken it back."""
+        ...
+
     async def ack(self) -> None:
-        """Settle: done."""
+        """Settle: done. This and the other two raise `BusOutage` if the broker has taken the message back."""
         ...
 
     async def defer(self, delay_s: float, attempt: int) -> None:
@@ -71,16 +93,17 @@ class Bus(Protocol):
         ------
         Unroutable
             If it is mandatory and no queue takes it.
-        Outage
-            If the broker is away.
+        BusOutage
+            If the broker is away, or did not confirm.
         """
         ...
 
     def consume(self, queue: Queue) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
         """Deliveries of a queue, at most `queue.prefetch` unsettled at a time.
 
-        Leaving the context returns what is not settled to the queue, in its order. Of a single-active queue one
-        consumer gets deliveries, the others wait until it leaves.
+        The iterator raises `BusOutage` when the consumer has been cut off. Leaving the context returns what is not
+        settled to the queue, in its order. Of a single-active queue one consumer gets deliveries, the others wait
+        until it leaves.
         """
         ...
 

@@ -1,0 +1,130 @@
+"""The RabbitMQ bus keeps the bus's contract, and some promises of its own."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from irisdrs.shared.bus.declarations import declared_queues, definitions
+from irisdrs.shared.bus.port import BusOutage, TopologyConflict
+from irisdrs.shared.bus.rabbitmq import RabbitMQBus
+from irisdrs.shared.bus.topology import QUEUES
+from irisdrs.shared.errors import Fatal
+from irisdrs.shared.testing.bus_contract import IMG1, READ, USED, BusContract, next_of
+from irisdrs.shared.testing.servers.rabbitmq import RabbitMQNode
+
+
+@pytest.fixture
+async def bus(amqp_url: str) -> AsyncIterator[RabbitMQBus]:
+    bus = RabbitMQBus(amqp_url, queues=USED)
+    await bus.open()
+    yield bus
+    await bus.close()
+
+
+class TestRabbitMQBus(BusContract):
+    pass
+
+
+async def test_what_was_confirmed_and_not_settled_survives_a_power_cut(
+    bus: RabbitMQBus, rabbitmq: RabbitMQNode
+) -> None:
+    await bus.publish(READ, b"1", mandatory=True)
+    async with bus.listen("iris.#") as heard, bus.consume(IMG1) as deliveries:
+        held = await next_of(deliveries)
+        await asyncio.to_thread(rabbitmq.kill)
+        with pytest.raises(BusOutage, match="cut off"):
+            await next_of(deliveries)
+        assert held.lost
+        with pytest.raises(BusOutage):
+            await held.ack()
+        with pytest.raises(BusOutage, match="does not answer"):
+            await bus.publish(READ, b"2", mandatory=True)
+        await asyncio.to_thread(rabbitmq.start)
+        await _until_it_answers(bus)
+        told = asyncio.create_task(_tell_until_heard(bus))
+        assert await next_of(heard) == b"2"  # the listener has come back by itself
+        told.cancel()
+    async with bus.consume(IMG1) as deliveries:
+        again = await next_of(deliveries)
+        assert again.body == b"1"
+        await again.ack()
+
+
+async def test_a_consumer_whose_queue_is_deleted_says_so(bus: RabbitMQBus, amqp_url: str) -> None:
+    async with bus.consume(IMG1) as deliveries:
+        channel = await bus._in.channel()
+        await channel.queue_delete(IMG1.name)
+        with pytest.raises(BusOutage, match="cut off"):
+            await next_of(deliveries)
+    fresh = RabbitMQBus(amqp_url, queues=USED)  # a new process declares it anew
+    await fresh.open()
+    await fresh.publish(READ, b"1", mandatory=True)
+    await fresh.close()
+
+
+async def test_wrong_credentials_say_what_to_set(rabbitmq: RabbitMQNode) -> None:
+    wrong = rabbitmq.url().replace(rabbitmq.password, "guess")
+    with pytest.raises(Fatal, match=r"refuses the user 'iris'.*IRIS_AMQP_URL"):
+        await RabbitMQBus(wrong).open()
+
+
+async def test_a_virtual_host_that_is_not_there_is_named(rabbitmq: RabbitMQNode) -> None:
+    with pytest.raises(Fatal, match=r"'nowhere'.*Make the virtual host"):
+        await RabbitMQBus(rabbitmq.url("nowhere")).open()
+
+
+async def test_a_user_without_rights_is_told_which(rabbitmq: RabbitMQNode, amqp_url: str) -> None:
+    vhost = amqp_url.rpartition("/")[2]
+    rabbitmq.control("set_permissions", "--vhost", vhost, rabbitmq.user, "^$", ".*", ".*")
+    with pytest.raises(Fatal, match="too few rights"):
+        await RabbitMQBus(amqp_url).open()
+
+
+async def test_an_absent_broker_is_an_outage(unused_tcp_port: int) -> None:
+    with pytest.raises(BusOutage, match=r"does not answer.*IRIS_AMQP_URL"):
+        await RabbitMQBus(f"amqp://iris:iris@127.0.0.1:{unused_tcp_port}/").open()
+
+
+async def test_a_broker_with_another_topology_is_reported(amqp_url: str) -> None:
+    wide = USED[0].__class__(**{**{name: getattr(IMG1, name) for name in IMG1.__slots__}, "single_active": False})
+    before = RabbitMQBus(amqp_url, queues=(wide,))
+    await before.open()
+    await before.close()
+    with pytest.raises(TopologyConflict, match=r"x-single-active-consumer.*iris topology"):
+        await RabbitMQBus(amqp_url, queues=USED).open()
+
+
+async def test_definitions_are_what_the_bus_declares(rabbitmq: RabbitMQNode, tmp_path: Path, amqp_url: str) -> None:
+    vhost = amqp_url.rpartition("/")[2]
+    file = tmp_path / "definitions.json"
+    file.write_text(json.dumps(definitions(vhost)), encoding="utf-8")
+    rabbitmq.control("import_definitions", str(file))
+    bus = RabbitMQBus(amqp_url)
+    await bus.open()  # would be a conflict if a queue differed
+    await bus.close()
+    names = set(rabbitmq.control("list_queues", "--vhost", vhost, "--no-table-headers", "name").split())
+    assert names == {one.name for queue in QUEUES for one in declared_queues(queue)}
+
+
+async def test_the_watchdog_sees_a_subscription_that_the_broker_has_forgotten(bus: RabbitMQBus) -> None:
+    async with bus.consume(IMG1):
+        assert await bus.stalled() is None
+        (consumer,) = bus._consumers
+        await consumer._channel.close()
+        await bus.stalled()
+        assert "lists no consumer" in str(await bus.stalled())
+
+
+@retry(retry=retry_if_exception_type(BusOutage), wait=wait_fixed(0.2), stop=stop_after_delay(60), reraise=True)
+async def _until_it_answers(bus: RabbitMQBus) -> None:
+    await bus.depth(IMG1.name)
+
+
+async def _tell_until_heard(bus: RabbitMQBus) -> None:
+    while True:
+        await bus.publish(READ, b"2", mandatory=True)
+        await asyncio.sleep(0.1)
