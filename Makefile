@@ -4,13 +4,16 @@ VENV ?= .venv
 SIZE ?= 4096
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+# Debian packages without which nothing works here; installed where they are missing (as root, else named).
+DEBIAN ?= $(notdir $(PYTHON))-venv
 
 .PHONY: install demo up test lint bench clean
 
 install: $(READY)
 
-$(READY): requirements.txt requirements-dev.txt constraints.txt $(wildcard */pyproject.toml */*/pyproject.toml)
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(READY): deploy/debian-packages requirements.txt requirements-dev.txt constraints.txt $(wildcard */pyproject.toml */*/pyproject.toml)
+	PYTHON="$(PYTHON)" deploy/debian-packages $(DEBIAN)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
