@@ -31,6 +31,10 @@ class HostSettings(BaseSettings):
     health_port: int = Field(default=0, ge=0, le=65535, description="Port of health and metrics; 0: any free one")
     archive_host: str = Field(default="127.0.0.1", description="Address of page, REST and event intake")
     archive_port: int = Field(default=8080, ge=0, le=65535, description="Port of page, REST and event intake")
+    spool_dir: Path | None = Field(default=None, description="Spool of the edge, on a local disk; default: in data_dir")
+    spool_max_bytes: int = Field(
+        default=200_000_000_000, gt=0, description="Bound of a spool; 30 minutes at full load are 165 GB compressed"
+    )
     threads: int = Field(default=0, ge=0, description="Threads for heavy work; 0: one for each core")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = Field(default="auto", description="auto: console on a terminal")
@@ -44,6 +48,10 @@ class HostSettings(BaseSettings):
     def crds_dir(self) -> Path:
         """Root of the CRDS cache (`CRDS_PATH`)."""
         return self.data_dir / "crds"
+
+    def spool_of(self, observation: str) -> Path:
+        """Where the edge spools an observation."""
+        return (self.spool_dir or self.data_dir / "spool") / observation
 
     @property
     def archive_url(self) -> str:
