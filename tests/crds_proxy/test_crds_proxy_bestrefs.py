@@ -13,12 +13,16 @@ import pytest
 from irisdrs.crds_proxy.main import open_references
 from irisdrs.shared.crds.cache import Cache
 from irisdrs.shared.crds.context import build_context
+from irisdrs.shared.crds.mappings import CRDS_LOCK
 from irisdrs.shared.crds.reference_types import reference_types
 from irisdrs.shared.errors import Fatal, MissingReference
 from irisdrs.shared.references import References
 from irisdrs.shared.testing.references import CARDS, HEADER, write_reference, write_references
 
 TYPES = tuple(CARDS)
+
+#: Longest wait for what must happen at once, seconds: generous, only a failure waits that long.
+SOON_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +256,26 @@ async def test_many_questions_at_once_are_answered_alike(cache: Cache) -> None:
     headers = [HEADER | {"meta.observation.time": f"05:04:{second:02}.000"} for second in range(30)]
     found = await asyncio.gather(*(references.best_references(each, TYPES, "tmt_0002.pmap") for each in headers))
     assert [each["dark"].name for each in found] == ["tmt_iris_dark_0001.fits"] * 3 + ["tmt_iris_dark_0002.fits"] * 27
+
+
+async def test_known_questions_are_answered_while_many_wait_for_crds(cache: Cache) -> None:
+    references = open_references(cache.root)
+    known = await names(references, "tmt_0002.pmap", *TYPES)
+    with CRDS_LOCK:  # as a large context holds it while it is loaded
+        waiting = [asyncio.create_task(names(references, "tmt_0001.pmap", "gain")) for _ in range(50)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(SOON_S):
+            assert await names(references, "tmt_0002.pmap", *TYPES) == known
+            assert await references.default_context() == "tmt_0002.pmap"
+            assert (await references.file("tmt_iris_dark_0003.fits")).path.name == "tmt_iris_dark_0003.fits"
+        assert not any(task.done() for task in waiting)
+    assert await asyncio.gather(*waiting) == [["tmt_iris_gain_0001.fits"]] * 50
+
+
+@pytest.mark.parametrize("name", ["tmt_iris_gain_0009.fits", "../x.fits", "tmt_0001.pmap", ""])
+async def test_a_file_that_is_none_of_a_reference_is_missing(cache: Cache, name: str) -> None:
+    with pytest.raises(MissingReference, match=r"is absent|cannot be verified|is no name"):
+        await open_references(cache.root).file(name)
 
 
 async def test_a_repeated_question_is_answered_at_once(cache: Cache) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from crds.core import utils
@@ -78,6 +79,9 @@ class LocalReferences:
         self._files = Verifier(cache)
         self._contexts: dict[str, PinnedContext] = {}
         self._answers: OrderedDict[tuple[str, ...], Choice] = OrderedDict()
+        # One thread each for what only one can do at a time: questions that wait hold no thread of the process.
+        self._crds = ThreadPoolExecutor(1, thread_name_prefix="iris-crds")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="iris-crds-files")
 
     async def default_context(self) -> str:
         """Context in force for observations that start now.
@@ -101,21 +105,48 @@ class LocalReferences:
         """Best reference of each type; see `irisdrs.shared.references.References`."""
         pinned = self._contexts.get(context)
         if pinned is None:
-            pinned = self._contexts[context] = await asyncio.to_thread(PinnedContext, self._cache, context)
+            pinned = await asyncio.get_running_loop().run_in_executor(self._crds, self._pin, context)
         parameters = matching_parameters(header)
         choice = await self._choose(pinned, parameters, types)
         files = {name: self._files.recall(file) for name, file in choice.items()}
         if any(file is None for file in files.values()):
-            files, reasons = await asyncio.to_thread(self._verify, choice)
+            files, reasons = await asyncio.get_running_loop().run_in_executor(self._reader, self._verify, choice)
             if reasons:
                 raise _missing(pinned, parameters, reasons)
         return {name: Reference(name, choice[name], file.sha256, file.path) for name, file in files.items() if file}
+
+    async def file(self, name: str) -> VerifiedFile:
+        """A reference file by its name.
+
+        Raises
+        ------
+        MissingReference
+            If it is absent or damaged, or the name is none of a reference.
+        """
+        if not is_reference_name(name):
+            raise MissingReference(
+                f"{name!r} is no name of a reference file.", remedy="They have names such as tmt_iris_dark_0001.fits."
+            )
+        known = self._files.recall(name)
+        if known is not None:
+            return known
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, self._files.verify, name)
+        except Unusable as error:
+            raise MissingReference(f"{error}.", remedy="Restore the file from where the cache came.") from error
+
+    def _pin(self, context: str) -> PinnedContext:
+        """Load a context, once for all who wait for it: in the one thread of `_crds`."""
+        pinned = self._contexts.get(context)
+        if pinned is None:
+            pinned = self._contexts[context] = PinnedContext(self._cache, context)
+        return pinned
 
     async def _choose(self, pinned: PinnedContext, parameters: Mapping[str, str], types: Sequence[str]) -> Choice:
         question = (pinned.name, *types, "", *[parameters.get(key, "UNDEFINED") for key in pinned.keys])
         choice = self._answers.get(question)
         if choice is None:
-            choice = await asyncio.to_thread(pinned.choose, parameters, types)
+            choice = await asyncio.get_running_loop().run_in_executor(self._crds, pinned.choose, parameters, types)
             self._answers[question] = choice
             if len(self._answers) > _REMEMBERED:
                 self._answers.popitem(last=False)

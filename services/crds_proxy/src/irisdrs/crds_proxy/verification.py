@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from irisdrs.shared.crds.cache import Cache, FileFacts, read_manifest
-
-#: Device, inode, size, time of last change of content and of inode (ns): equal means the same untouched file.
-_Signature = tuple[int, int, int, int, int]
+from irisdrs.shared.file_signature import Signature, signature, signature_of
 
 
 class Unusable(Exception):
@@ -23,7 +21,7 @@ class VerifiedFile:
 
     path: Path
     sha256: str
-    signature: _Signature
+    signature: Signature
 
 
 class Verifier:
@@ -33,13 +31,13 @@ class Verifier:
         self._cache = cache
         self._verified: dict[str, VerifiedFile] = {}
         self._manifest: Mapping[str, FileFacts] = {}
-        self._manifest_signature: _Signature | None = None
+        self._manifest_signature: Signature | None = None
         self._lock = threading.Lock()
 
     def recall(self, name: str) -> VerifiedFile | None:
         """A file that was verified and not touched since: one `stat`, so it may be called in an event loop."""
         known = self._verified.get(name)
-        return known if known is not None and _signature(known.path) == known.signature else None
+        return known if known is not None and signature_of(known.path) == known.signature else None
 
     def verify(self, name: str) -> VerifiedFile:
         """Verify a file; reads all of it if it is new or was touched.
@@ -60,10 +58,9 @@ class Verifier:
         path = self._cache.references / name
         try:
             with path.open("rb") as file:
-                signature = _of(os.fstat(file.fileno()))
-                size = signature[2]
-                if size != facts.size:
-                    raise Unusable(f"{path} is damaged: it has {size} bytes instead of {facts.size}")
+                stat = os.fstat(file.fileno())
+                if stat.st_size != facts.size:
+                    raise Unusable(f"{path} is damaged: it has {stat.st_size} bytes instead of {facts.size}")
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             raise Unusable(f"{path} is absent") from None
@@ -71,25 +68,14 @@ class Verifier:
             raise Unusable(f"{path} cannot be read: {error.strerror}") from error
         if found != facts.sha256:
             raise Unusable(f"{path} is damaged: its SHA-256 is {found} instead of {facts.sha256}")
-        return VerifiedFile(path, found, signature)
+        return VerifiedFile(path, found, signature(stat))
 
     def _facts(self, name: str) -> FileFacts:
-        signature = _signature(self._cache.manifest)
-        if signature != self._manifest_signature:
+        found = signature_of(self._cache.manifest)
+        if found != self._manifest_signature:
             self._manifest = read_manifest(self._cache)
-            self._manifest_signature = signature
+            self._manifest_signature = found
         try:
             return self._manifest[name]
         except KeyError:
             raise Unusable(f"{name} cannot be verified: it is not in {self._cache.manifest}") from None
-
-
-def _signature(path: Path) -> _Signature | None:
-    try:
-        return _of(os.stat(path))  # noqa: PTH116  (half the time of Path.stat)
-    except OSError:
-        return None
-
-
-def _of(stat: os.stat_result) -> _Signature:
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
