@@ -1,14 +1,22 @@
-"""Compose crds_proxy: in this process, on a local cache."""
+"""Compose crds_proxy: for the services of this process, or as a service that others ask over HTTP."""
 
 from pathlib import Path
 
+from irisdrs.crds_proxy.api import application
 from irisdrs.crds_proxy.bestrefs import LocalReferences
 from irisdrs.shared.crds import register
 from irisdrs.shared.crds.cache import Cache
-from irisdrs.shared.references import References
+from irisdrs.shared.service import Platform, Service
+from irisdrs.shared.settings import HostSettings
 
 
-def open_references(cache_dir: Path) -> References:
+def compose(platform: Platform) -> Service:
+    """Build the service: it takes no events, and answers questions about the cache of its host."""
+    references = open_references(HostSettings().crds_dir)
+    return Service(name="crds_proxy", handlers={}, web=application(references))
+
+
+def open_references(cache_dir: Path) -> LocalReferences:
     """Answer from a local CRDS cache.
 
     The cache may be empty, and may grow while it is open. No environment variable is needed: mappings and files are
