@@ -11,10 +11,11 @@ import pytest
 from irisdrs.shared import crash_points
 from irisdrs.shared.bus.dispatch import Dispatcher, publish
 from irisdrs.shared.bus.memory import MemoryBus
-from irisdrs.shared.bus.topology import ARCHIVE, CALIBRATE_REALTIME, QUEUES
+from irisdrs.shared.bus.topology import ARCHIVE, CALIBRATE_REALTIME, HOLD_S, QUEUES
 from irisdrs.shared.errors import CorruptObject, NotDue, Outage, Retryable
 from irisdrs.shared.events import Event, FrameReady, ProcessingFailed, ProductStored, decode, encode
 from irisdrs.shared.identifiers import Detector, ExposureType, SamplingMode
+from irisdrs.shared.metrics import Metrics
 from irisdrs.shared.service import Service
 from irisdrs.shared.store.port import ObjectRef
 
@@ -53,9 +54,13 @@ async def bus() -> AsyncIterator[MemoryBus]:
 
 
 @asynccontextmanager
-async def dispatching(bus: MemoryBus, handler: HandleFrame) -> AsyncIterator[Dispatcher]:
+async def dispatching(
+    bus: MemoryBus, handler: HandleFrame, *, hold_s: float = HOLD_S, metrics: Metrics | None = None
+) -> AsyncIterator[Dispatcher]:
     service = Service("calibrate", {CALIBRATE_REALTIME: {FrameReady: handler}})
-    dispatcher = Dispatcher(bus, service, retry_delays_s=(0.01, 0.01), recirculate_s=0.01)
+    dispatcher = Dispatcher(
+        bus, service, retry_delays_s=(0.01, 0.01), recirculate_s=0.01, hold_s=hold_s, metrics=metrics
+    )
     task = asyncio.create_task(dispatcher.run())
     try:
         yield dispatcher
@@ -153,6 +158,76 @@ async def test_an_outage_uses_up_no_attempt(bus: MemoryBus) -> None:
         assert not dispatcher.outage
     assert len(calls) == 4  # the outage, and all three attempts
     assert await bus.parked(QUEUE) == []
+
+
+async def test_what_is_held_for_too_long_is_handed_back_and_uses_up_no_attempt(bus: MemoryBus) -> None:
+    calls = []
+
+    async def handle(event: FrameReady) -> Sequence[Event]:
+        calls.append(event)
+        if len(calls) < 6:  # more often than there are attempts
+            raise Outage("the store is away")
+        return []
+
+    async with dispatching(bus, handle, hold_s=-1.0) as dispatcher:
+        await publish(bus, "readout", [FRAME])
+        await settled(bus)
+        assert dispatcher.ready
+    assert len(calls) == 6
+    assert await bus.parked(QUEUE) == []
+
+
+async def test_an_event_that_is_too_large_for_the_bus_parks_what_caused_it(bus: MemoryBus) -> None:
+    async def handle(event: FrameReady) -> Sequence[Event]:
+        return [STORED.model_copy(update={"product_id": "x" * 70_000})]
+
+    async with dispatching(bus, handle):
+        await publish(bus, "readout", [FRAME])
+        await settled(bus)
+    (parked,) = await bus.parked(QUEUE)
+    assert parked.reason.error_class == "EventTooLarge"
+    assert "at most 65536 travel" in parked.reason.message
+
+
+async def test_stopping_finishes_what_is_in_flight_and_leaves_the_rest(bus: MemoryBus) -> None:
+    started, finish, done = asyncio.Event(), asyncio.Event(), []
+
+    async def handle(event: FrameReady) -> Sequence[Event]:
+        started.set()
+        await finish.wait()
+        done.append(event)
+        return []
+
+    dispatcher = Dispatcher(bus, Service("calibrate", {CALIBRATE_REALTIME: {FrameReady: handle}}))
+    running = asyncio.create_task(dispatcher.run())
+    await publish(bus, "readout", [FRAME, FRAME])
+    await asyncio.wait_for(started.wait(), SOON_S)
+    dispatcher.stop()
+    finish.set()
+    await asyncio.wait_for(running, SOON_S)
+    assert done == [FRAME]
+    assert bus.depths()[CALIBRATE_REALTIME] == 1
+
+
+async def test_figures_of_what_went_in_and_out(bus: MemoryBus) -> None:
+    async def handle(event: FrameReady) -> Sequence[Event]:
+        return [STORED] if event.exposure == 34 else [][1]
+
+    metrics = Metrics()
+    other = FRAME.model_copy(update={"exposure": 35, "product_id": FRAME.product_id.replace("0034", "0035")})
+    async with dispatching(bus, handle, metrics=metrics):
+        await publish(bus, "readout", [FRAME, other])
+        await settled(bus)
+    figure = metrics.registry.get_sample_value
+    queue = {"service": "calibrate", "queue": CALIBRATE_REALTIME}
+    assert figure("iris_events_in_total", {**queue, "type": "FrameReady"}) == 4.0  # one, and three attempts
+    assert figure("iris_events_out_total", {"service": "calibrate", "type": "ProductStored"}) == 1.0
+    assert figure("iris_events_failed_total", {**queue, "error_class": "IndexError"}) == 3.0
+    assert figure("iris_events_parked_total", {**queue, "error_class": "IndexError"}) == 1.0
+    assert figure("iris_handler_seconds_count", {**queue, "type": "FrameReady"}) == 1.0
+    assert figure("iris_hop_seconds_count", queue) == 4.0
+    assert figure("iris_events_in_flight", queue) == 0.0
+    assert figure("iris_object_bytes_total", {"service": "calibrate", "direction": "out"}) == 1.0
 
 
 async def test_a_deadline_recirculates_without_using_attempts(bus: MemoryBus) -> None:

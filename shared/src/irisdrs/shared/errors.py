@@ -54,6 +54,10 @@ class BadMessage(Fatal):
     """The message is no event of this version: not JSON, no envelope, unknown type, a field that does not fit."""
 
 
+class EventTooLarge(Fatal):
+    """A handler has made an event that no bus takes."""
+
+
 class CorruptObject(Fatal):
     """An object's bytes are not what was announced, or are no readable FITS file."""
 

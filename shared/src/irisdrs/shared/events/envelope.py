@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from irisdrs.shared.errors import BadMessage
+from irisdrs.shared.errors import BadMessage, EventTooLarge
 from irisdrs.shared.events.calibrations import ContextChanged, ReferenceCertified, ReferenceCreated, ReferenceRejected
 from irisdrs.shared.events.event import Event
 from irisdrs.shared.events.facts import (
@@ -108,7 +108,7 @@ def encode(event: Event, source: str, cause: Envelope | None = None) -> bytes:
 
     Raises
     ------
-    ValueError
+    EventTooLarge
         If the message would be larger than `MAX_BYTES`.
     """
     now = datetime.now(UTC)
@@ -127,7 +127,10 @@ def encode(event: Event, source: str, cause: Envelope | None = None) -> bytes:
     )
     message = envelope.model_dump_json().encode()
     if len(message) > MAX_BYTES:
-        raise ValueError(f"{event.cloud_type()} {event.subject}: {len(message)} bytes, at most {MAX_BYTES}")
+        raise EventTooLarge(
+            f"{event.cloud_type()} {event.subject} has {len(message)} bytes: at most {MAX_BYTES} travel on the bus.",
+            remedy="Put the large part into the store and announce its key.",
+        )
     return message
 
 
