@@ -12,7 +12,7 @@ import errno
 import hashlib
 import json
 import os
-import re
+import stat
 import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
@@ -20,13 +20,11 @@ from pathlib import Path
 
 import structlog
 
-from irisdrs.shared.errors import CorruptObject, Outage
-from irisdrs.shared.store.port import FITS, KEY_PATTERN, ObjectRef, Put, StoredObject
+from irisdrs.shared.errors import Outage
+from irisdrs.shared.store.port import FITS, ObjectRef, Put, StoredObject
+from irisdrs.shared.store.rules import absent, check_content, check_key, check_metadata, check_size
 
 _log = structlog.get_logger(__name__)
-
-_KEY = re.compile(KEY_PATTERN)
-_METADATA_KEY = re.compile(r"[a-z0-9-]+")
 
 #: Errors of the operating system that are not the caller's fault and may go away.
 _AWAY = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
@@ -87,15 +85,12 @@ class DirectoryStore:
         return await asyncio.to_thread(self._keys, prefix)
 
     def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"{key!r} is no key: segments of letters, digits, '.', '_', '+' and '-', none hidden")
+        check_key(key)
         return self._root / key
 
     def _put(self, key: str, content: bytes | Path, media_type: str, metadata: Mapping[str, str]) -> Put:
         path = self._path(key)
-        for name, value in metadata.items():
-            if not _METADATA_KEY.fullmatch(name) or not value.isascii():
-                raise ValueError(f"metadata {name!r}: the name must be [a-z0-9-]+ and the value ASCII")
+        check_metadata(metadata)
         if path.exists():
             return self._adopt(key, None)
         try:
@@ -169,9 +164,7 @@ class DirectoryStore:
 
     def _head(self, key: str) -> StoredObject | None:
         path = self._path(key)
-        try:
-            size = path.stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
+        if (size := _size(path)) is None:
             return None
         known = sorted((self._metadata / key).glob("*.json"))
         if len(known) != 1:  # none: a file put by hand; several: writers raced, only the content tells who won
@@ -186,22 +179,20 @@ class DirectoryStore:
         path = self._path(ref.key)
         try:
             data = path.read_bytes()
-        except FileNotFoundError:
-            raise _absent(ref) from None
-        _compare(ref, len(data), hashlib.sha256(data).hexdigest())
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise absent(ref) from None
+        check_content(ref, len(data), hashlib.sha256(data).hexdigest())
         return data
 
     def _verify(self, path: Path, ref: ObjectRef) -> None:
         """Compare a file with what was announced; one that is unchanged since it was hashed is not hashed again."""
-        try:
-            size, stamp = path.stat().st_size, _stamp(path)
-        except FileNotFoundError:
-            raise _absent(ref) from None
-        known = self._verified.get(ref.key)
-        if size != ref.size:
-            raise _cut_short(ref, size)
+        size = _size(path)
+        if size is None:
+            raise absent(ref)
+        check_size(ref, size)
+        stamp, known = _stamp(path), self._verified.get(ref.key)
         sha256 = known[1] if known is not None and known[0] == stamp else _sha256(path)
-        _compare(ref, size, sha256)
+        check_content(ref, size, sha256)
         self._remember(ref.key, stamp, sha256)
 
     def _remember(self, key: str, stamp: _Stamp, sha256: str) -> None:
@@ -240,6 +231,15 @@ def _copy(content: bytes | Path, target: int) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
+def _size(path: Path) -> int | None:
+    """Size of a file in bytes, None where there is none: a folder is none."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -256,22 +256,3 @@ def _sync_directory(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _absent(ref: ObjectRef) -> CorruptObject:
-    return CorruptObject(f"{ref.key} is not in the store.", remedy="Was it deleted? Restore it, then re-drive.")
-
-
-def _cut_short(ref: ObjectRef, size: int) -> CorruptObject:
-    return CorruptObject(
-        f"{ref.key} has {size} bytes, announced were {ref.size}.", remedy="Restore the object, then re-drive."
-    )
-
-
-def _compare(ref: ObjectRef, size: int, sha256: str) -> None:
-    if size != ref.size:
-        raise _cut_short(ref, size)
-    if sha256 != ref.sha256:
-        raise CorruptObject(
-            f"{ref.key} has SHA-256 {sha256}, announced was {ref.sha256}.", remedy="Restore the object, then re-drive."
-        )

@@ -14,6 +14,9 @@ JSON = "application/json"
 #: A key is slash-separated segments that begin with a letter or digit: no dot files, no `..`, nothing absolute.
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*$"
 
+#: Names and values of an object's metadata together: S3 carries 2 KiB of them, and the SHA-256 lies there too.
+METADATA_MAX_BYTES = 1900
+
 
 class ObjectRef(BaseModel):
     """Where an object is and what its bytes must be."""
@@ -30,8 +33,8 @@ class ObjectRef(BaseModel):
 class StoredObject:
     """An object that is in the store.
 
-    `metadata` holds text only (keys ``[a-z0-9-]+``), so that every field of the event that announces the object can
-    be rebuilt from it.
+    `metadata` holds text only (names ``[a-z0-9-]+``, values of printable ASCII without a space at the ends, at most
+    `METADATA_MAX_BYTES` in all), so that every field of the event that announces the object can be rebuilt from it.
     """
 
     ref: ObjectRef
@@ -57,7 +60,7 @@ class Store(Protocol):
         Raises
         ------
         ValueError
-            If the key is not a safe relative key.
+            If the key is not a safe relative key, or the metadata are not as `StoredObject` says.
         Outage
             If the store is away or full.
         """
@@ -86,7 +89,10 @@ class Store(Protocol):
         ...
 
     def local(self, ref: ObjectRef) -> AbstractAsyncContextManager[Path]:
-        """Verified read-only local file of an object, valid inside the context. Raises as `get`."""
+        """Verified read-only local file of an object, valid inside the context, named as its key ends.
+
+        Raises as `get`.
+        """
         ...
 
     async def keys(self, prefix: str) -> list[str]:

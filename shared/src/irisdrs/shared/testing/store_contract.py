@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from irisdrs.shared.errors import CorruptObject
-from irisdrs.shared.store.port import JSON, ObjectRef, Store
+from irisdrs.shared.store.port import JSON, METADATA_MAX_BYTES, ObjectRef, Store
 
 KEY = "0/2034/08/01/2034B-007-123/SCI0-0034/IMG1/0001/00001-0123456789abcdef.fits"
 
@@ -31,6 +31,28 @@ class StoreContract:
         source.unlink()
         async with store.local(put.stored.ref) as path:
             assert path.read_bytes() == b"x" * 10_000_000
+
+    async def test_an_object_may_be_empty(self, store: Store) -> None:
+        ref = (await store.put(KEY, b"")).stored.ref
+        assert ref.size == 0
+        assert await store.get(ref) == b""
+        async with store.local(ref) as path:
+            assert path.read_bytes() == b""
+
+    async def test_the_same_bytes_again_are_adopted(self, store: Store, tmp_path: Path) -> None:
+        first = await store.put(KEY, b"pixels", metadata={"reads-used": "8"})
+        source = tmp_path / "source"
+        source.write_bytes(b"pixels")
+        for again in (await store.put(KEY, b"pixels"), await store.put_file(KEY, source)):
+            assert not again.created
+            assert again.stored == first.stored
+
+    async def test_keeps_metadata_as_they_are(self, store: Store) -> None:
+        printable = "".join(map(chr, range(0x21, 0x7F)))
+        metadata = {"a": printable, "b-1": '{"steps": ["x", "y"]}', "c": "two  spaces", "d": "x" * 1000}
+        stored = (await store.put(KEY, b"", metadata=metadata)).stored
+        assert stored.metadata == metadata
+        assert await store.head(KEY) == stored
 
     async def test_writes_once_and_adopts(self, store: Store) -> None:
         first = await store.put(KEY, b"first", metadata={"device": "cpu"})
@@ -67,6 +89,27 @@ class StoreContract:
         assert await store.keys("a") == ["a/1.fits", "a/2.fits", "a/b/1.fits", "ab/1.fits"]
         assert await store.keys("a/1") == ["a/1.fits"]
         assert await store.keys("none/") == []
+        assert await store.keys("") == ["a/1.fits", "a/2.fits", "a/b/1.fits", "ab/1.fits", "c.json"]
+
+    async def test_what_keys_begin_with_is_no_object(self, store: Store) -> None:
+        await store.put("a/b/1.fits", b"pixels")
+        assert await store.head("a/b") is None
+        assert await store.head("a") is None
+        with pytest.raises(CorruptObject, match="not in the store"):
+            await store.get(ObjectRef(key="a/b", sha256="0" * 64, size=1))
+
+    async def test_a_local_file_is_read_only_and_named_as_its_key(self, store: Store) -> None:
+        ref = (await store.put(KEY, b"pixels")).stored.ref
+        async with store.local(ref) as path:
+            assert path.name == KEY.rpartition("/")[2]
+            assert path.stat().st_mode & 0o222 == 0
+
+    async def test_a_local_file_lasts_as_long_as_its_user_needs_it(self, store: Store) -> None:
+        ref = (await store.put(KEY, b"pixels")).stored.ref
+        async with store.local(ref) as path:
+            async with store.local(ref) as another:
+                assert another.read_bytes() == b"pixels"
+            assert path.read_bytes() == b"pixels"
 
     @pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "a/../b", ".hidden", "a//b", "a/", "a b", "a/.meta/b"])
     async def test_refuses_keys_that_are_no_keys(self, store: Store, key: str) -> None:
@@ -75,8 +118,20 @@ class StoreContract:
         with pytest.raises(ValueError, match="is no key"):
             await store.head(key)
 
-    async def test_refuses_metadata_that_s3_could_not_carry(self, store: Store) -> None:
+    @pytest.mark.parametrize(
+        "metadata",
+        [
+            {"Name": "x"},
+            {"sha256": "x"},
+            {"name": "é"},
+            {"name": ""},
+            {"name": " x"},
+            {"name": "x\n"},
+            {"name": "x\r\nx-amz-acl: public-read"},
+            {"name": "x" * METADATA_MAX_BYTES},
+        ],
+    )
+    async def test_refuses_metadata_that_s3_could_not_carry(self, store: Store, metadata: dict[str, str]) -> None:
         with pytest.raises(ValueError, match="metadata"):
-            await store.put(KEY, b"", metadata={"Name": "x"})
-        with pytest.raises(ValueError, match="metadata"):
-            await store.put(KEY, b"", metadata={"name": "é"})
+            await store.put(KEY, b"", metadata=metadata)
+        assert await store.head(KEY) is None
