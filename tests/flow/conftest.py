@@ -13,12 +13,13 @@ import pytest
 from irisdrs.shared import crash_points
 from irisdrs.shared.bus.dispatch import publish
 from irisdrs.shared.bus.topology import QUEUES
+from irisdrs.shared.edge.edge import Edge
+from irisdrs.shared.edge.spool import Spool
 from irisdrs.shared.embedded import EmbeddedSystem, run, web_application
 from irisdrs.shared.events import Event
 from irisdrs.shared.observation import ObservationPlan
 from irisdrs.shared.settings import HostSettings
 from irisdrs.simulator.demo import prepare_references
-from irisdrs.simulator.edge import Edge
 from irisdrs.simulator.ledger import Verdict, compare, current_products, expected_products, expected_reads
 from irisdrs.simulator.night import Night, plan_observation, play
 
@@ -40,11 +41,15 @@ class Playground:
 
     def edge(self, tell: Callable[[list[Event]], Awaitable[None]] | None = None) -> Edge:
         """The edge of the plan, on a good line unless another is given."""
-        return Edge(self.plan, self.system.platform.store, tell or self.tell)  # type: ignore[arg-type]
+        settings = self.system.settings
+        spool = Spool(settings.spool_of(self.plan.observation), settings.spool_max_bytes)
+        return Edge(self.plan, self.system.platform.store, tell or self.tell, spool)  # type: ignore[arg-type]
 
     async def play(self, edge: Edge) -> None:
-        """Play the night; its times are the plan's, so that its reads are the same bytes every time."""
-        await play(Night(self.plan), edge, self.system.settings.data_dir / "truth")
+        """Play the night and tell all of it; its times are the plan's, so that its reads are the same bytes always."""
+        async with edge:
+            await play(Night(self.plan), edge, self.system.settings.data_dir / "truth")
+            await edge.drained()
 
     async def products(self) -> dict[str, str]:
         """SHA-256 of every current product, reads included, by id."""

@@ -13,13 +13,15 @@ from irisdrs.crds_proxy.main import open_references
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.handlers import DetectorHandlers
 from irisdrs.readout.workshop import Workshop
+from irisdrs.shared.edge.edge import Edge
+from irisdrs.shared.edge.spool import Spool
 from irisdrs.shared.events import Event, ExposureEnded, ExposureEvent, ExposureStarted, ReadWritten
 from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.observation import ObservationPlan
 from irisdrs.shared.replay import replay
+from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.simulator.demo import prepare_references
-from irisdrs.simulator.edge import Edge
 from irisdrs.simulator.night import Night, plan_observation, play
 
 READS, RAMPS, SIZE = 4, 2, 64
@@ -65,7 +67,13 @@ def exposure(tmp_path_factory: pytest.TempPathFactory) -> tuple[ObservationPlan,
     async def nobody(_: Sequence[Event]) -> None:
         return None
 
-    asyncio.run(play(Night(plan), Edge(plan, DirectoryStore(home / "store"), nobody), home / "truth"))
+    async def take() -> None:
+        spool = Spool(home / "spool", HostSettings().spool_max_bytes)
+        async with Edge(plan, DirectoryStore(home / "store"), nobody, spool) as edge:
+            await play(Night(plan), edge, home / "truth")
+            await edge.drained()
+
+    asyncio.run(take())
     return plan, home / "store", home / "crds"
 
 

@@ -11,6 +11,8 @@ from rich.console import Console
 
 from irisdrs.shared import logs
 from irisdrs.shared.bus.intake import EventIntake
+from irisdrs.shared.edge.edge import Edge
+from irisdrs.shared.edge.spool import Spool
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import OBSERVATION_PATTERN, SamplingMode
 from irisdrs.shared.instrument import DETECTOR_SIZE, FILTERS
@@ -19,7 +21,6 @@ from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.store.keys import observation_key
 from irisdrs.simulator.demo import demonstrate, prepare_references
-from irisdrs.simulator.edge import Edge
 from irisdrs.simulator.host import check_host
 from irisdrs.simulator.night import Night, plan_observation, play
 
@@ -103,18 +104,35 @@ async def _play(what: Night, settings: HostSettings, url: str, console: Console)
     intake = EventIntake(url, "edge")
     try:
         store = DirectoryStore(settings.store_dir)
-        if await store.head(observation_key(what.plan.night, what.plan.observation)) is not None:
-            raise Fatal(
-                f"{what.plan.observation} has been played tonight; its reads taken anew would be in conflict.",
-                remedy="Name another observation with --observation.",
-            )
-        edge = Edge(what.plan, store, intake.tell)
-        exposures = len(what.plan.exposure_ids())
-        with console.status(f"{what.plan.observation}: {exposures} exposures of {what.plan.sampling.reads} reads"):
-            await play(what, edge, settings.data_dir / "truth")
-        console.print(f"{what.plan.observation}: {exposures} exposures told to {url}")
+        spool = Spool(settings.spool_of(what.plan.observation), settings.spool_max_bytes)
+        async with Edge(what.plan, store, intake.tell_now, spool) as edge:
+            await _play_through(what, edge, store, settings.data_dir / "truth", url, console)
     finally:
         await intake.close()
+
+
+async def _play_through(
+    what: Night, edge: Edge, store: DirectoryStore, truth_dir: Path, url: str, console: Console
+) -> None:
+    """Play a night and wait until everything is told; first, what a night that was cut off left in the spool."""
+    name, exposures = what.plan.observation, len(what.plan.exposure_ids())
+    if edge.spool.depth:
+        with console.status(f"{name}: telling what an earlier night left in {edge.spool.folder}"):
+            await edge.drained()
+    if await store.head(observation_key(what.plan.night, name)) is not None:
+        raise Fatal(
+            f"{name} has been played tonight; its reads taken anew would be in conflict.",
+            remedy="Name another observation with --observation.",
+        )
+    with console.status(f"{name}: {exposures} exposures of {what.plan.sampling.reads} reads"):
+        await play(what, edge, truth_dir)
+        await edge.drained()
+    if edge.spool.damaged:
+        raise Fatal(
+            f"{edge.spool.damaged} entries of the spool could not be sent.",
+            remedy=f"They are in {edge.spool.folder / 'damaged'}, with the reasons beside.",
+        )
+    console.print(f"{name}: {exposures} exposures told to {url}")
 
 
 def _plan(

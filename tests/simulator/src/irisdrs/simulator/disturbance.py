@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from irisdrs.shared.edge.drain import Tell
 from irisdrs.shared.events.event import Event
-from irisdrs.simulator.edge import Tell
 from irisdrs.simulator.variates import generator
 
 

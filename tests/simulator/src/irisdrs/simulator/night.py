@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from irisdrs.shared.data.read_header import ReadHeader
+from irisdrs.shared.edge.edge import Edge
 from irisdrs.shared.identifiers import IMAGER_DETECTORS, Detector, ExposureId, ExposureType, ObservingMode, SamplingMode
 from irisdrs.shared.instrument import IMAGER_SCALE_ARCSEC, READ_TIME_S
 from irisdrs.shared.observation import ObservationPlan, PlannedExposure, Sampling
 from irisdrs.simulator.detector import DetectorTruth
-from irisdrs.simulator.edge import Edge
 from irisdrs.simulator.exposure import Read, Scene, electron_rate, expose, true_pointing
 from irisdrs.simulator.projection import Pointing
 from irisdrs.simulator.sky import star_field
