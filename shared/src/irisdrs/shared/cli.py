@@ -6,7 +6,7 @@ import signal
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -75,5 +75,19 @@ def main() -> None:
         try:
             app()
         except IrisError as error:
-            Console(stderr=True).print(f"[red]{type(error).__name__}:[/] {error}", highlight=False)
-            sys.exit(BAD_INPUT)
+            _give_up(error)
+        except BaseExceptionGroup as group:
+            leaf = _leaf(group)
+            if not isinstance(leaf, IrisError):
+                raise
+            _give_up(leaf)
+
+
+def _give_up(error: IrisError) -> NoReturn:
+    Console(stderr=True).print(f"[red]{type(error).__name__}:[/] {error}", highlight=False)
+    sys.exit(BAD_INPUT)
+
+
+def _leaf(error: BaseException) -> BaseException:
+    """The first error of a group of tasks that failed together."""
+    return _leaf(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

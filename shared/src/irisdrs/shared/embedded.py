@@ -14,20 +14,20 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
 import structlog
-import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 
+from irisdrs.shared.adapters import local_references
 from irisdrs.shared.bus.dispatch import Dispatcher, publish
 from irisdrs.shared.bus.memory import MemoryBus
 from irisdrs.shared.bus.topology import RECIRCULATE_S, RETRY_DELAYS_S
 from irisdrs.shared.data_lock import hold
 from irisdrs.shared.errors import BadMessage
 from irisdrs.shared.events.envelope import CONTENT_TYPE, MAX_BYTES, decode
-from irisdrs.shared.references import References
 from irisdrs.shared.replay import plans, replay
 from irisdrs.shared.service import Compose, Platform
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.directory import DirectoryStore
+from irisdrs.shared.web_server import serving
 
 _log = structlog.get_logger(__name__)
 
@@ -126,7 +126,7 @@ async def run(
         scratch.mkdir()
         platform = Platform(
             store=DirectoryStore(settings.store_dir),
-            references=_open_references(settings),
+            references=local_references(settings),
             data_dir=settings.data_dir.resolve(),
             scratch=scratch.resolve(),
             threads=threads,
@@ -155,13 +155,6 @@ async def _first(task: asyncio.Task[None], started: asyncio.Event) -> None:
     waiting.cancel()
     if task.done():
         await task
-
-
-def _open_references(settings: HostSettings) -> References:
-    (entry,) = entry_points(group="irisdrs.references")
-    settings.crds_dir.mkdir(parents=True, exist_ok=True)
-    references: References = entry.load()(settings.crds_dir)
-    return references
 
 
 def web_application(system: EmbeddedSystem) -> FastAPI:
@@ -199,23 +192,5 @@ def web_application(system: EmbeddedSystem) -> FastAPI:
 async def serve_web(system: EmbeddedSystem) -> AsyncIterator[str]:
     """Serve the web application; gives its URL (with the real port where port 0 was asked for)."""
     settings = system.settings
-    config = uvicorn.Config(
-        web_application(system),
-        host=settings.archive_host,
-        port=settings.archive_port,
-        log_level="warning",
-        lifespan="off",
-    )
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None
-    task = asyncio.create_task(server.serve())
-    try:
-        while not server.started:
-            if task.done():
-                await task
-            await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://{settings.archive_host}:{port}"
-    finally:
-        server.should_exit = True
-        await asyncio.gather(task, return_exceptions=True)
+    async with serving(web_application(system), settings.archive_host, settings.archive_port) as url:
+        yield url

@@ -93,6 +93,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Consume all queues of the service until stopped or cancelled, or until the process is to die."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._stopping.wait())  # a service that takes no events lives until then, too
             for queue in self._queues:
                 group.create_task(self._consume(queue), name=queue.name)
 

@@ -1,0 +1,105 @@
+"""Which adapters a process uses: the only reader of the settings that name servers."""
+
+import contextlib
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
+
+from irisdrs.shared.bus.rabbitmq import RabbitMQBus
+from irisdrs.shared.errors import Fatal, Outage
+from irisdrs.shared.http_references import HttpReferences
+from irisdrs.shared.references import References
+from irisdrs.shared.settings import HostSettings
+from irisdrs.shared.store.directory import DirectoryStore
+from irisdrs.shared.store.port import Store
+from irisdrs.shared.store.s3 import s3_store
+
+_log = structlog.get_logger(__name__)
+
+#: Longest pause between two tries to reach a server at the start, seconds.
+TRY_AGAIN_MAX_S = 5.0
+
+
+@contextlib.asynccontextmanager
+async def open_bus(settings: HostSettings, name: str) -> AsyncIterator[RabbitMQBus]:
+    """The bus that the settings name; waits for a broker that is away.
+
+    Raises
+    ------
+    Fatal
+        If none is named, it refuses us, or has another topology.
+    """
+    if settings.amqp_url is None:
+        raise Fatal("No broker is named.", remedy="Set IRIS_AMQP_URL: amqp://user:password@host:port/vhost.")
+    bus = RabbitMQBus(settings.amqp_url.get_secret_value(), name)
+    try:
+        await patiently(bus.open)
+        yield bus
+    finally:
+        await bus.close()
+
+
+@contextlib.asynccontextmanager
+async def open_store(settings: HostSettings, scratch: Path) -> AsyncIterator[Store]:
+    """The store that the settings name; waits for a server that is away.
+
+    Raises
+    ------
+    Fatal
+        If it refuses us, or cannot keep what it must.
+    """
+    if settings.store_url is None:
+        yield DirectoryStore(settings.store_dir)
+        return
+    store = s3_store(settings, scratch)
+    try:
+        await patiently(store.open)
+        yield store
+    finally:
+        await store.close()
+
+
+@contextlib.asynccontextmanager
+async def open_references(settings: HostSettings) -> AsyncIterator[References]:
+    """References from crds_proxy where its URL is set, else from the local cache."""
+    if settings.crds_url is not None:
+        references = HttpReferences(settings.crds_url, settings.data_dir / "references")
+        try:
+            yield references
+        finally:
+            await references.close()
+        return
+    yield local_references(settings)
+
+
+def local_references(settings: HostSettings) -> References:
+    """References from the cache in the data folder, by whatever distribution reads it."""
+    (entry,) = entry_points(group="irisdrs.references")
+    settings.crds_dir.mkdir(parents=True, exist_ok=True)
+    references: References = entry.load()(settings.crds_dir)
+    return references
+
+
+def empty_scratch(settings: HostSettings, name: str) -> Path:
+    """An empty folder for temporary files of one service of this host."""
+    scratch = settings.data_dir / "scratch" / name
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    return scratch.resolve()
+
+
+async def patiently(reach: Callable[[], Awaitable[None]]) -> None:
+    """Do what needs a server, again and again while it is away."""
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(Outage), wait=wait_exponential(0.1, max=TRY_AGAIN_MAX_S), reraise=True
+    ):
+        with attempt:
+            try:
+                await reach()
+            except Outage as problem:
+                _log.warning("waiting for a server", problem=str(problem))
+                raise
