@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import signal
 import sys
 from importlib.metadata import entry_points
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from irisdrs.shared import logs
 from irisdrs.shared.embedded import run, serve_web
-from irisdrs.shared.errors import IrisError
+from irisdrs.shared.errors import Fatal, IrisError
 from irisdrs.shared.settings import HostSettings
 
 app = typer.Typer(
@@ -49,6 +50,51 @@ def up(
     settings = HostSettings().model_copy(update={name: value for name, value in given.items() if value is not None})
     logs.configure(settings)
     asyncio.run(_up(settings))
+
+
+@app.command()
+def topology(
+    as_json: Annotated[bool, typer.Option("--json", help="The table for programs")] = False,
+    definitions: Annotated[
+        bool, typer.Option("--definitions", help="As RabbitMQ definitions JSON, for `rabbitmqctl import_definitions`")
+    ] = False,
+    picture: Annotated[bool, typer.Option("--picture", help="As a Mermaid flowchart")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare the broker of $IRIS_AMQP_URL with it")] = False,
+    vhost: Annotated[str, typer.Option(help="Virtual host of the definitions")] = "/",
+) -> None:
+    """Show the topology: which events there are, who tells them, and which queues take them.
+
+    --check declares it on the broker; a queue or an exchange that is there and differs ends it with 1.
+    """
+    from irisdrs.shared.bus import declarations  # noqa: PLC0415 - RabbitMQ's client and all events
+    from irisdrs.shared.bus import picture as pictures  # noqa: PLC0415
+
+    console = Console()
+    if check:
+        asyncio.run(_check_broker(console))
+    elif definitions:
+        typer.echo(json.dumps(declarations.definitions(vhost), indent=2))
+    elif picture:
+        typer.echo(pictures.picture())
+    elif as_json:
+        typer.echo(json.dumps(pictures.as_facts(), indent=2))
+    else:
+        console.print(pictures.event_table())
+        console.print(pictures.queue_table())
+
+
+async def _check_broker(console: Console) -> None:
+    from irisdrs.shared.bus.rabbitmq import RabbitMQBus  # noqa: PLC0415
+
+    url = HostSettings().amqp_url
+    if url is None:
+        raise Fatal("No broker is named.", remedy="Set IRIS_AMQP_URL: amqp://user:password@host:port/vhost.")
+    bus = RabbitMQBus(url.get_secret_value(), "topology")
+    try:
+        await bus.open()
+    finally:
+        await bus.close()
+    console.print("The broker has the topology.")
 
 
 async def _up(settings: HostSettings) -> None:

@@ -27,6 +27,8 @@ class HostSettings(BaseSettings):
     crds_url: str | None = Field(
         default=None, description="Where crds_proxy answers; without it references come from the cache in data_dir"
     )
+    crds_host: str = Field(default="127.0.0.1", description="Address where crds_proxy answers")
+    crds_port: int = Field(default=8081, ge=0, le=65535, description="Port where crds_proxy answers")
     health_host: str = Field(default="127.0.0.1", description="Address of health and metrics of a service process")
     health_port: int = Field(default=0, ge=0, le=65535, description="Port of health and metrics; 0: any free one")
     archive_host: str = Field(default="127.0.0.1", description="Address of page, REST and event intake")

@@ -29,9 +29,19 @@ class QueryFailed(IrisError):
     """The archive's server did not answer the question."""
 
 
-@app.callback()
-def _archive() -> None:
-    """Keep `archive` a group."""
+@app.command()
+def serve() -> None:
+    """Keep the catalogue as a service: events from the bus to rows, questions and downloads over HTTP, until SIGTERM.
+
+    Settings are environment variables: IRIS_AMQP_URL, IRIS_STORE_URL, IRIS_ARCHIVE_HOST, IRIS_ARCHIVE_PORT and more,
+    see the README.
+    """
+    from irisdrs.archive.main import compose  # noqa: PLC0415 - the other commands start sooner without
+    from irisdrs.shared.serve import run_service  # noqa: PLC0415
+    from irisdrs.shared.settings import HostSettings  # noqa: PLC0415
+
+    settings = HostSettings()
+    run_service("archive", compose, (settings.archive_host, settings.archive_port))
 
 
 @app.command()

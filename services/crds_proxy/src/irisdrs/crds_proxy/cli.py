@@ -65,6 +65,20 @@ def list_(context: _ContextOption = "", cache: _CacheOption = None) -> None:
         _print_columns(references_of(directory, chosen))
 
 
+@app.command()
+def serve() -> None:
+    """Answer questions about references as a service, over HTTP, until SIGTERM.
+
+    Settings are environment variables: IRIS_DATA_DIR (the cache is its folder crds), IRIS_CRDS_HOST, IRIS_CRDS_PORT,
+    IRIS_AMQP_URL and more, see the README.
+    """
+    from irisdrs.crds_proxy.main import compose  # noqa: PLC0415
+    from irisdrs.shared.serve import run_service  # noqa: PLC0415
+
+    settings = HostSettings()
+    run_service("crds_proxy", compose, (settings.crds_host, settings.crds_port))
+
+
 def _print_columns(rows: Sequence[Sequence[str]]) -> None:
     """Print aligned columns, whole: names and paths are made to be copied."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -1,5 +1,6 @@
 """`iris readout`: reads to frames without a bus, from files."""
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,17 +20,29 @@ from irisdrs.readout.frame import to_file
 from irisdrs.shared.data.fits import decode_read, read_header
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import Fatal
-from irisdrs.shared.identifiers import SamplingMode
+from irisdrs.shared.identifiers import Detector, SamplingMode
 from irisdrs.shared.quality import Quality
 
-app = typer.Typer(help="Reads to raw science frames, offline.", no_args_is_help=True)
+app = typer.Typer(help="Reads to raw science frames: as a service, or offline.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Option(exists=True, dir_okay=False)]
 
 
-@app.callback()
-def _root() -> None:
-    """Keep `fit` a subcommand."""
+@app.command()
+def serve(
+    detector: Annotated[
+        list[Detector] | None, typer.Option(help="Detector; repeat it [default: $IRIS_READOUT_DETECTORS, all]")
+    ] = None,
+) -> None:
+    """Read out detectors as a service: reads from the bus to raw science frames, until SIGTERM.
+
+    Settings are environment variables: IRIS_AMQP_URL, IRIS_STORE_URL, IRIS_CRDS_URL and more, see the README.
+    """
+    from irisdrs.readout.main import compose  # noqa: PLC0415 - the command line without a bus starts sooner
+    from irisdrs.shared.serve import run_service  # noqa: PLC0415
+
+    detectors = tuple(detector or ())
+    run_service("-".join(("readout", *detectors)), functools.partial(compose, detectors=detectors))
 
 
 @app.command()

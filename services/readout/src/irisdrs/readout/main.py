@@ -1,5 +1,7 @@
 """Compose the service: settings, handlers of each detector."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -19,14 +21,21 @@ class ReadoutSettings(BaseSettings):
     detectors: tuple[Detector, ...] = Field(default=tuple(Detector), description="Detectors to read out (JSON list)")
 
 
-def compose(platform: Platform) -> Service:
-    """Build the service on what its host lends."""
-    settings = ReadoutSettings()
+def compose(platform: Platform, detectors: Sequence[Detector] = ()) -> Service:
+    """Build the service on what its host lends.
+
+    Parameters
+    ----------
+    platform : Platform
+    detectors : sequence of Detector
+        Detectors to read out; by default those of the settings.
+    """
+    chosen = detectors or ReadoutSettings().detectors
     processor = Processor()
     workshop = Workshop(platform.store, platform.references, platform.threads, processor)
 
     async def close() -> None:
         processor.shutdown()
 
-    handlers = {readout_queue(detector): DetectorHandlers(workshop).handlers() for detector in settings.detectors}
+    handlers = {readout_queue(detector): DetectorHandlers(workshop).handlers() for detector in chosen}
     return Service(name="readout", handlers=handlers, close=close)
