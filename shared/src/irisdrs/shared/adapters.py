@@ -67,7 +67,7 @@ async def open_store(settings: HostSettings, scratch: Path) -> AsyncIterator[Sto
 async def open_references(settings: HostSettings) -> AsyncIterator[References]:
     """References from crds_proxy where its URL is set, else from the local cache."""
     if settings.crds_url is not None:
-        references = HttpReferences(settings.crds_url, settings.data_dir / "references")
+        references = HttpReferences(settings.crds_url, settings.data_dir / "reference-files")
         try:
             yield references
         finally:

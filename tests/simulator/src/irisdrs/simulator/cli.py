@@ -10,19 +10,19 @@ import typer
 from rich.console import Console
 
 from irisdrs.shared import logs
-from irisdrs.shared.bus.intake import EventIntake
 from irisdrs.shared.edge.edge import Edge
+from irisdrs.shared.edge.line import Line, open_line
 from irisdrs.shared.edge.spool import Spool
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import OBSERVATION_PATTERN, SamplingMode
 from irisdrs.shared.instrument import DETECTOR_SIZE, FILTERS
 from irisdrs.shared.observation import ObservationPlan
 from irisdrs.shared.settings import HostSettings
-from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.store.keys import observation_key
-from irisdrs.simulator.demo import demonstrate, prepare_references
+from irisdrs.simulator.demo import BusKind, demonstrate, prepare_references
 from irisdrs.simulator.host import check_host
 from irisdrs.simulator.night import Night, plan_observation, play
+from irisdrs.simulator.observatory import StoreKind
 
 app = typer.Typer(help="Simulate the instrument: plans, calibration references, nights.", no_args_is_help=True)
 
@@ -75,7 +75,8 @@ def night(
     logs.configure(settings)
     console = Console(quiet=quiet)
     address = (url or settings.archive_url).rstrip("/")
-    check_host(address, settings.data_dir)
+    if settings.amqp_url is None:
+        check_host(address, settings.data_dir)
     if plan_file is not None:
         made = ObservationPlan.model_validate_json(plan_file.read_text(encoding="utf-8"))
     else:
@@ -90,36 +91,33 @@ def demo(
     reads: Reads = 8,
     science: Science = 2,
     sky: Sky = 1,
+    bus: Annotated[BusKind, typer.Option(help="memory: all in one process; rabbitmq: a process each")] = "memory",
+    store: Annotated[StoreKind, typer.Option(help="Where objects are; s3 needs the bus rabbitmq")] = "directory",
 ) -> None:
-    """Run the whole system in one process, play a night into it, and hold the result against the truth.
+    """Run the whole system, play a night into it, and hold the result against the truth.
 
-    Ends with 0 when nothing was lost, nothing is there twice and the photometry is right; report in report.json.
+    In one process, or with --bus rabbitmq on a private RabbitMQ node and every service as a process of its own. Ends
+    with 0 when nothing was lost, nothing is there twice and the photometry is right; report in report.json.
     """
     logs.configure(HostSettings(log_level="error"))
-    if not asyncio.run(demonstrate(data, size, reads, science, sky, Console())):
+    if not asyncio.run(demonstrate(data, size, reads, science, sky, Console(), bus, store)):
         raise typer.Exit(1)
 
 
 async def _play(what: Night, settings: HostSettings, url: str, console: Console) -> None:
-    intake = EventIntake(url, "edge")
-    try:
-        store = DirectoryStore(settings.store_dir)
+    async with open_line(settings, url) as line:
         spool = Spool(settings.spool_of(what.plan.observation), settings.spool_max_bytes)
-        async with Edge(what.plan, store, intake.tell_now, spool) as edge:
-            await _play_through(what, edge, store, settings.data_dir / "truth", url, console)
-    finally:
-        await intake.close()
+        async with Edge(what.plan, line.store, line.tell, spool) as edge:
+            await _play_through(what, edge, line, settings.data_dir / "truth", console)
 
 
-async def _play_through(
-    what: Night, edge: Edge, store: DirectoryStore, truth_dir: Path, url: str, console: Console
-) -> None:
+async def _play_through(what: Night, edge: Edge, line: Line, truth_dir: Path, console: Console) -> None:
     """Play a night and wait until everything is told; first, what a night that was cut off left in the spool."""
     name, exposures = what.plan.observation, len(what.plan.exposure_ids())
     if edge.spool.depth:
         with console.status(f"{name}: telling what an earlier night left in {edge.spool.folder}"):
             await edge.drained()
-    if await store.head(observation_key(what.plan.night, name)) is not None:
+    if await line.store.head(observation_key(what.plan.night, name)) is not None:
         raise Fatal(
             f"{name} has been played tonight; its reads taken anew would be in conflict.",
             remedy="Name another observation with --observation.",
@@ -132,7 +130,7 @@ async def _play_through(
             f"{edge.spool.damaged} entries of the spool could not be sent.",
             remedy=f"They are in {edge.spool.folder / 'damaged'}, with the reasons beside.",
         )
-    console.print(f"{name}: {exposures} exposures told to {url}")
+    console.print(f"{name}: {exposures} exposures told to {line.where}")
 
 
 def _plan(

@@ -1,4 +1,4 @@
-"""The demonstration: the whole system in this process, a night played into it from another one."""
+"""The demonstration: the whole system, a night played into it from another process, held against the truth."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import httpx
 from rich.console import Console
@@ -14,18 +15,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from irisdrs.shared.bus.topology import QUEUES
 from irisdrs.shared.crds.context import build_context
-from irisdrs.shared.embedded import EmbeddedSystem, run, serve_web
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.events import FrameReady, FrameReduced, ProcessingFailed, ReadWritten, decode
 from irisdrs.shared.identifiers import ExposureType, ProductId
 from irisdrs.shared.observation import ObservationPlan
 from irisdrs.shared.settings import HostSettings
+from irisdrs.shared.store.port import ObjectRef, Store
 from irisdrs.simulator.detector import DetectorTruth
 from irisdrs.simulator.ledger import compare, current_products, expected_products, expected_reads
 from irisdrs.simulator.night import plan_observation
+from irisdrs.simulator.observatory import StoreKind
 from irisdrs.simulator.photometry import Measurement
 from irisdrs.simulator.references import write_references
 from irisdrs.simulator.report import Latencies, Report, measure_image
+from irisdrs.simulator.stage import Stage, distributed_stage, embedded_stage
+
+#: What carries the events of a demonstration.
+BusKind = Literal["memory", "rabbitmq"]
 
 #: Marks a folder that a demonstration may empty.
 MARKER = ".iris-demo"
@@ -33,8 +39,12 @@ MARKER = ".iris-demo"
 PATIENCE_S = 300.0
 
 
-async def demonstrate(data_dir: Path, size: int, reads: int, science: int, sky: int, console: Console) -> bool:
+async def demonstrate(
+    data_dir: Path, size: int, reads: int, science: int, sky: int, console: Console, bus: BusKind, store: StoreKind
+) -> bool:
     """Run the demonstration; True when nothing was lost, nothing is there twice and the photometry is right."""
+    if bus == "memory" and store == "s3":
+        raise Fatal("The embedded system keeps its store in a directory.", remedy="Choose the bus rabbitmq, too.")
     _empty(data_dir)
     settings = HostSettings(data_dir=data_dir, archive_port=0)
     today = datetime.now(UTC).date()
@@ -45,14 +55,18 @@ async def demonstrate(data_dir: Path, size: int, reads: int, science: int, sky: 
     plan_file = data_dir / "plan.json"
     plan_file.write_text(plan.model_dump_json(indent=2), encoding="utf-8")
     latencies = Latencies()
-    async with run(settings) as system, serve_web(system) as url:
-        async with _watching(system, plan, latencies, console), _night(plan_file, data_dir, url):
-            await _products_are_there(system, url, plan)
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60.0) as client:
+    async with contextlib.AsyncExitStack() as stack:
+        with console.status("Starting servers and services"):
+            opening = embedded_stage(settings) if bus == "memory" else distributed_stage(data_dir, store)
+            stage = await stack.enter_async_context(opening)
+        async with _watching(stage, plan, latencies, console), _night(stage, plan_file, data_dir):
+            await _products_are_there(stage, plan)
+        async with httpx.AsyncClient(base_url=stage.url, trust_env=False, timeout=60.0) as client:
             rows = await current_products(client, plan)
-    frames = [row for row in rows if row["level"] != 0]
+        frames = [row for row in rows if row["level"] != 0]
+        measured = await _measure(frames, data_dir, stage.store)
     verdict = compare(expected_products(plan) + expected_reads(plan), [str(row["product_id"]) for row in rows])
-    report = Report(verdict, latencies, _measure(frames, data_dir, settings))
+    report = Report(verdict, latencies, measured)
     report.show(console, frames)
     report.write(data_dir / "report.json")
     console.print(
@@ -84,10 +98,10 @@ def _empty(data_dir: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _night(plan_file: Path, data_dir: Path, url: str) -> AsyncIterator[None]:
+async def _night(stage: Stage, plan_file: Path, data_dir: Path) -> AsyncIterator[None]:
     """Play the night from a process of its own, as the detectors' edge would; wait for its end first."""
-    command = (sys.argv[0], "night", "--plan", str(plan_file), "--data", str(data_dir), "--url", url, "--quiet")
-    process = await asyncio.create_subprocess_exec(*command)
+    command = (sys.argv[0], "night", "--plan", str(plan_file), "--data", str(data_dir), "--url", stage.url, "--quiet")
+    process = await asyncio.create_subprocess_exec(*command, env=dict(stage.environment))
     try:
         if await process.wait():
             raise Fatal("The night ended with an error.", remedy="See above.")
@@ -99,9 +113,7 @@ async def _night(plan_file: Path, data_dir: Path, url: str) -> AsyncIterator[Non
 
 
 @contextlib.asynccontextmanager
-async def _watching(
-    system: EmbeddedSystem, plan: ObservationPlan, latencies: Latencies, console: Console
-) -> AsyncIterator[None]:
+async def _watching(stage: Stage, plan: ObservationPlan, latencies: Latencies, console: Console) -> AsyncIterator[None]:
     """Show what is announced while it happens."""
     exposures = len(plan.exposure_ids())
     columns = (TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -113,7 +125,7 @@ async def _watching(
         }
 
         async def watch() -> None:
-            async with system.bus.listen("iris.#") as messages:
+            async with stage.bus.listen("iris.#") as messages:
                 async for message in messages:
                     envelope, event = decode(message)
                     latencies.note(envelope, event)
@@ -130,30 +142,32 @@ async def _watching(
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _products_are_there(system: EmbeddedSystem, url: str, plan: ObservationPlan) -> None:
+async def _products_are_there(stage: Stage, plan: ObservationPlan) -> None:
     """Wait until the archive has everything, or the system has nothing left to do."""
     wanted = expected_products(plan) + expected_reads(plan)
     with contextlib.suppress(TimeoutError):
         async with (
             asyncio.timeout(PATIENCE_S),
-            httpx.AsyncClient(base_url=url, trust_env=False, timeout=60.0) as client,
+            httpx.AsyncClient(base_url=stage.url, trust_env=False, timeout=60.0) as client,
         ):
             while compare(wanted, [str(r["product_id"]) for r in await current_products(client, plan)]).lost:
-                if await _parked(system) and not any(system.bus.depths().values()):
+                if await stage.idle() and await _parked(stage):
                     return
                 await asyncio.sleep(0.5)
 
 
-async def _parked(system: EmbeddedSystem) -> int:
-    return sum([len(await system.bus.parked(queue)) for queue in QUEUES])
+async def _parked(stage: Stage) -> int:
+    return sum([len(await stage.bus.parked(queue)) for queue in QUEUES])
 
 
-def _measure(frames: Sequence[Mapping[str, object]], data_dir: Path, settings: HostSettings) -> dict[str, Measurement]:
+async def _measure(frames: Sequence[Mapping[str, object]], data_dir: Path, store: Store) -> dict[str, Measurement]:
     """Stars of every reduced science image against the truth."""
     measured = {}
     for row in frames:
         if row["level"] == 2 and row["exposure_type"] == ExposureType.SCI:
             exposure = ProductId.parse(str(row["product_id"])).exposure
-            image = settings.store_dir / str(row["key"])
-            measured[str(row["product_id"])] = measure_image(image, data_dir / "truth" / f"{exposure}.ecsv")
+            facts = {name: row[name] for name in ("key", "sha256", "size")}
+            async with store.local(ObjectRef.model_validate(facts)) as image:
+                truth = data_dir / "truth" / f"{exposure}.ecsv"
+                measured[str(row["product_id"])] = await asyncio.to_thread(measure_image, image, truth)
     return measured

@@ -104,10 +104,14 @@ class ServerProcess:
             return self._process.wait(timeout_s)
         return None
 
-    def terminate(self) -> None:
-        """Ask it to end, wait, and kill its whole group at last."""
+    def ask_to_end(self) -> None:
+        """Ask it to end; do not wait."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
+
+    def terminate(self) -> None:
+        """Ask it to end, wait, and kill its whole group at last."""
+        self.ask_to_end()
         self.wait(STOP_TIMEOUT_S)
         self.kill()
 

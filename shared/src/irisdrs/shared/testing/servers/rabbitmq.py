@@ -47,9 +47,9 @@ class RabbitMQNode:
             raise ServerMissing("RabbitMQ is not installed.", remedy="Install the Debian package rabbitmq-server.")
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.user, self.password = "iris", secrets.token_urlsafe(16)
+        self.user = "iris"
+        self._name, self.password = self._identity()
         self.port, self._distribution_port, self._epmd_port = free_port(), free_port(), free_port()
-        self._name = f"iris-{secrets.token_hex(4)}@localhost"
         self._server: ServerProcess | None = None
 
     def url(self, vhost: str = "/") -> str:
@@ -98,6 +98,15 @@ class RabbitMQNode:
         self.control("add_vhost", name)
         self.control("set_permissions", "--vhost", name, self.user, ".*", ".*", ".*")
         return self.url(name)
+
+    def _identity(self) -> tuple[str, str]:
+        """Name of the node and password of its user: those of the data, if there are some."""
+        file = self.folder / "identity"
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(f"iris-{secrets.token_hex(4)}@localhost {secrets.token_urlsafe(16)}\n", encoding="ascii")
+        name, password = file.read_text(encoding="ascii").split()
+        return name, password
 
     def _environment(self) -> dict[str, str]:
         return {
