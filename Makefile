@@ -4,10 +4,11 @@ VENV ?= .venv
 SIZE ?= 4096
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+SWIFT := $(VENV)/swift/.installed
 # Debian packages without which nothing works here; installed where they are missing (as root, else named).
 DEBIAN ?= $(notdir $(PYTHON))-venv
 
-.PHONY: install demo up test lint bench clean
+.PHONY: install swift demo up test lint bench clean
 
 install: $(READY)
 
@@ -17,6 +18,14 @@ $(READY): deploy/debian-packages requirements.txt requirements-dev.txt constrain
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
+
+# The S3 server of the tests, in a virtual environment of its own.
+$(SWIFT): deploy/swift-requirements.txt | $(READY)
+	$(VENV)/swift/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)/swift
+	$(VENV)/swift/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/swift-requirements.txt
+	touch $@
+
+swift: $(SWIFT)
 
 demo: $(READY)
 	$(BIN)/iris demo --size $(SIZE)
@@ -31,10 +40,10 @@ lint: $(READY)
 	$(BIN)/mypy tests --exclude '^tests/simulator/src/'
 	$(BIN)/lint-imports
 
-test: lint
+test: lint $(SWIFT)
 	$(BIN)/python -m pytest --numprocesses 2
 
-bench: $(READY)
+bench: $(READY) $(SWIFT)
 	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py'
 
 clean:
