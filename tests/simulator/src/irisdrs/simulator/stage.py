@@ -21,6 +21,7 @@ class Stage:
 
     Attributes
     ----------
+    settings : HostSettings
     bus, store
     url : str
         Where the archive answers.
@@ -30,6 +31,7 @@ class Stage:
         Whether nothing is left to do, as far as can be told.
     """
 
+    settings: HostSettings
     bus: Bus
     store: Store
     url: str
@@ -45,7 +47,7 @@ async def embedded_stage(settings: HostSettings) -> AsyncIterator[Stage]:
         async def idle() -> bool:
             return not any(system.bus.depths().values())
 
-        yield Stage(system.bus, system.platform.store, url, os.environ, idle)
+        yield Stage(settings, system.bus, system.platform.store, url, os.environ, idle)
 
 
 @contextlib.asynccontextmanager
@@ -76,4 +78,4 @@ async def visiting(observatory: Observatory) -> AsyncIterator[Stage]:
         return False  # a broker does not say what its consumers hold
 
     async with open_bus(settings, "visitor") as bus, open_store(settings, scratch) as store:
-        yield Stage(bus, store, observatory.archive_url, observatory.environment(), idle)
+        yield Stage(settings, bus, store, observatory.archive_url, observatory.environment(), idle)
