@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from irisdrs.shared.crds.names import is_context_name, is_reference_name
 
@@ -17,6 +17,9 @@ FILES_PATH = "/references/files"
 
 #: Largest question, bytes: the header of a frame with all its history has some 20 kB.
 MAX_QUESTION_BYTES = 256 * 1024
+
+#: Mistakes of a body that are told.
+_TOLD = 10
 
 
 def _context_name(name: str) -> str:
@@ -74,3 +77,9 @@ class Problem(BaseModel):
     )
     message: str = Field(description="What happened")
     remedy: str = Field(description="What a person may do about it")
+
+
+def mistakes(error: ValidationError) -> str:
+    """What is wrong with a body, in one line."""
+    found = [f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors(include_input=False)]
+    return "; ".join(found[:_TOLD])

@@ -24,6 +24,7 @@ from irisdrs.shared.reference_wire import (
     FoundReference,
     Problem,
     Question,
+    mistakes,
 )
 
 _log = structlog.get_logger(__name__)
@@ -103,10 +104,9 @@ async def _question(request: Request) -> Question:
     try:
         return Question.model_validate_json(bytes(body))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors()[:10])
         raise BadQuestion(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"This is no question: {problems}.",
+            f"This is no question: {mistakes(error)}.",
             remedy="Send JSON with context, types and header, all values as text.",
         ) from error
 
