@@ -86,18 +86,72 @@ def decode_read(data: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.uint16]
     WrongShape
         If it is a read of another shape.
     """
+    header = check_read(data, shape)
+    with _readable("the read's pixels"), fits.open(io.BytesIO(data)) as hdus:
+        return np.asarray(hdus[1].data, dtype=np.uint16), header
+
+
+def check_read(data: bytes, shape: tuple[int, int]) -> ReadHeader:
+    """Check a level-0 read and give its header. Pixels are not unpacked: their checksum covers them.
+
+    Parameters and errors as those of `decode_read`.
+    """
     with _readable("the read"), fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
         table = _read_table(hdus, len(data))
         said = (table.header["ZNAXIS2"], table.header["ZNAXIS1"])
-        if said != tuple(shape):
-            raise WrongShape(f"The read is {said[0]} x {said[1]} pixels, announced were {shape[0]} x {shape[1]}")
-        header = ReadHeader.from_cards(hdus[0].header)
-        if header.shape != said:
-            raise CorruptObject(f"The read's header says {header.shape}, its pixels are {said}")
+        header = _header_of(hdus[0], said, shape)
         for hdu in hdus:
             _verify_checksum(hdu, data)
-    with _readable("the read's pixels"), fits.open(io.BytesIO(data)) as hdus:
-        return np.asarray(hdus[1].data, dtype=np.uint16), header
+        return header
+
+
+def decode_detector_read(data: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.uint16], ReadHeader]:
+    """Read a read as a detector may write it: the keywords of a level-0 read, and its pixels uncompressed.
+
+    The pixels are unsigned 16-bit integers (BITPIX 16, BZERO 32768), in the primary HDU or in the one extension after
+    an empty one. Checksums are verified where there are any. All sizes are checked before a pixel is read.
+
+    Parameters, results and errors as those of `decode_read`.
+    """
+    with _readable("the read"), fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
+        image = _detector_image(hdus)
+        _check_size(image, len(data))
+        header = _header_of(hdus[0], (image.header["NAXIS2"], image.header["NAXIS1"]), shape)
+        for hdu in hdus:
+            if "CHECKSUM" in hdu.header:
+                _verify_checksum(hdu, data)
+        return np.array(image.data, dtype=np.uint16), header
+
+
+def is_packed(data: bytes) -> bool:
+    """Whether a FITS file holds a packed image, as level-0 reads do.
+
+    Raises
+    ------
+    CorruptObject
+        If it is no FITS file.
+    """
+    with _readable("the file"), fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
+        return len(hdus) > 1 and bool(hdus[1].header.get("ZIMAGE", False))
+
+
+def claimed_header(data: bytes) -> ReadHeader | None:
+    """What the beginning of a file says that it is, although it may be damaged; None if it does not say."""
+    try:
+        with _readable("the header"):
+            return ReadHeader.from_cards(fits.Header.fromfile(io.BytesIO(data)))
+    except CorruptObject:
+        return None
+
+
+def _header_of(primary: Any, said: tuple[int, int], shape: tuple[int, int]) -> ReadHeader:
+    """Header of a read whose image is as large as said, if that is what it says and what was announced."""
+    if said != tuple(shape):
+        raise WrongShape(f"The read is {said[0]} x {said[1]} pixels, announced were {shape[0]} x {shape[1]}")
+    header = ReadHeader.from_cards(primary.header)
+    if header.shape != said:
+        raise CorruptObject(f"The read's header says {header.shape}, its pixels are {said}")
+    return header
 
 
 def read_header(source: bytes | Path) -> ReadHeader:
@@ -140,6 +194,20 @@ def _read_table(hdus: fits.HDUList, size: int) -> fits.BinTableHDU:
         raise CorruptObject("The tiles of the packed image do not make up the image")
     _check_size(table, size)
     return table
+
+
+def _detector_image(hdus: fits.HDUList) -> Any:
+    """The HDU with the pixels of an uncompressed read."""
+    image = hdus[-1]
+    if len(hdus) > 2 or (len(hdus) == 2 and hdus[0].header["NAXIS"] != 0):
+        raise CorruptObject(f"The file has {len(hdus)} HDUs; a read is one image, alone or after an empty primary HDU")
+    if len(hdus) == 2 and image.header["XTENSION"] != "IMAGE":
+        raise CorruptObject(f"The extension is a {image.header['XTENSION']}, a read has an IMAGE")
+    expected = {"BITPIX": 16, "NAXIS": 2, "BZERO": _UINT16_ZERO, "BSCALE": 1}
+    found = {keyword: image.header.get(keyword, 1) for keyword in expected}
+    if found != expected:
+        raise CorruptObject(f"The image has {found}, unsigned 16-bit pixels have {expected}")
+    return image
 
 
 def _check_size(last: Any, size: int) -> None:
