@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from irisdrs.shared import logs
+from irisdrs.shared.edge.command import edge
 from irisdrs.shared.embedded import run, serve_web
 from irisdrs.shared.errors import Fatal, IrisError
 from irisdrs.shared.settings import HostSettings
@@ -50,6 +51,9 @@ def up(
     settings = HostSettings().model_copy(update={name: value for name, value in given.items() if value is not None})
     logs.configure(settings)
     asyncio.run(_up(settings))
+
+
+app.command()(edge)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import structlog
 
+from irisdrs.shared.bus.port import Unroutable
 from irisdrs.shared.crash_points import reach
 from irisdrs.shared.edge.spool import Spool
 from irisdrs.shared.errors import Fatal, Outage, Retryable
@@ -47,7 +48,7 @@ class Server:
         while True:
             try:
                 answer = await ask()
-            except (Outage, Retryable) as problem:
+            except (Outage, Retryable, Unroutable) as problem:  # a broker may lack the queues that services declare
                 self._note(away=True, problem=str(problem))
             else:
                 self._note(away=False)

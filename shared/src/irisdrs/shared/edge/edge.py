@@ -3,10 +3,10 @@
 import asyncio
 import hashlib
 import math
-from collections.abc import Awaitable, Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,8 +79,22 @@ class Edge:
 
     async def drained(self) -> None:
         """Wait until everything is put and told."""
-        draining = self._running()
-        await _unless_dead(draining, self.spool.emptied())
+        await self.meanwhile(self.spool.emptied())
+
+    async def meanwhile(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for something while the spool is drained; if the drain dies, raise what killed it."""
+        if self._draining is None:
+            work.close()
+            raise RuntimeError("an edge works inside of `async with`")
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait({task, self._draining}, return_when=asyncio.FIRST_COMPLETED)
+            if self._draining.done():
+                await self._draining
+            return await task
+        finally:
+            task.cancel()
+            await asyncio.wait({task})  # what is being written is written to its end
 
     async def start_observation(self) -> None:
         """The observation starts."""
@@ -144,13 +158,20 @@ class Edge:
             if self.expects(header):
                 await self.read_failed(header.exposure_id, header.ramp, header.read, str(problem))
             raise
-        return await self.write_packed(await asyncio.to_thread(encode_read, pixels, header), header)
+        data = await asyncio.to_thread(encode_read, pixels, header)
+        event = await asyncio.to_thread(self.announcement, data, header)
+        await self.write_packed(event, data)
+        return event
 
-    async def write_packed(self, data: bytes, header: ReadHeader) -> ReadWritten:
-        """Spool a read that is compressed and was checked (`check`)."""
-        sha256 = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
+    async def write_packed(self, event: ReadWritten, data: bytes) -> None:
+        """Spool a read that was checked and compressed, and its announcement."""
+        await self._append(event, event.object, data, to_metadata(event.model_dump(mode="json")))
+
+    def announcement(self, data: bytes, header: ReadHeader) -> ReadWritten:
+        """The event that announces a compressed read: its key says its SHA-256."""
+        sha256 = hashlib.sha256(data).hexdigest()
         key = read_key(header.night, header.exposure_id, header.ramp, header.read, sha256)
-        event = ReadWritten(
+        return ReadWritten(
             **self._identity(header.exposure_id),
             photons_end=header.ended_at,
             ramp=header.ramp,
@@ -159,8 +180,6 @@ class Edge:
             sampling=self.plan.sampling,
             object=ObjectRef(key=key, sha256=sha256, size=len(data)),
         )
-        await self._append(event, event.object, data, to_metadata(event.model_dump(mode="json")))
-        return event
 
     def expects(self, header: ReadHeader) -> bool:
         """Whether the plan has such a read, whatever else its header says."""
@@ -211,13 +230,7 @@ class Edge:
     async def _append(
         self, event: Event, ref: ObjectRef | None = None, data: bytes = b"", metadata: Mapping[str, str] | None = None
     ) -> None:
-        draining = self._running()
-        await _unless_dead(draining, self.spool.append(event, ref, data, metadata))
-
-    def _running(self) -> asyncio.Task[None]:
-        if self._draining is None:
-            raise RuntimeError("an edge works inside of `async with`")
-        return self._draining
+        await self.meanwhile(self.spool.append(event, ref, data, metadata))
 
     def _identity(self, exposure: ExposureId) -> dict[str, object]:
         return {
@@ -227,19 +240,6 @@ class Edge:
             "detector": exposure.detector,
             "night": self.plan.night,
         }
-
-
-async def _unless_dead(draining: asyncio.Task[None], work: Awaitable[_T]) -> _T:
-    """Wait for what only a living drain brings about; raise what killed it."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({task, draining}, return_when=asyncio.FIRST_COMPLETED)
-        if draining.done():
-            await draining
-        return await task
-    finally:
-        task.cancel()
-        await asyncio.wait({task})  # what is being written is written to its end
 
 
 def _ref(key: str, data: bytes, media_type: str) -> ObjectRef:

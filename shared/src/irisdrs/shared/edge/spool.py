@@ -109,6 +109,7 @@ class Spool:
         self._held: dict[int, _Held] = {}
         self._gauge = Gauge(max_bytes)
         self._turn = asyncio.Lock()
+        self._closed = False
         self._changed = asyncio.Event()
         #: Bytes of all entries.
         self.bytes = 0
@@ -122,7 +123,7 @@ class Spool:
     @property
     def damaged(self) -> int:
         """Entries that were put aside and wait for a person."""
-        return len(set(_numbers(self._damaged)))
+        return len(set(_numbers(self._damaged))) if self._damaged.exists() else 0
 
     @property
     def oldest_age_s(self) -> float:
@@ -214,10 +215,11 @@ class Spool:
         self._forget(number)
 
     def close(self) -> None:
-        """Let go of the folder, and remove it if nothing is left in it."""
-        if not self._held and not self.damaged:
+        """Let go of the folder, and remove it if nothing is left in it; the second time does nothing."""
+        if not self._closed and not self._held and not self.damaged:
             shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
+        self._closed = True
 
     async def _room(self, size: int, event: Event) -> None:
         if size > self.max_bytes:

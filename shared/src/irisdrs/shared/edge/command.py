@@ -1,0 +1,129 @@
+"""`iris edge`: the process between the detectors of an observation and the system."""
+
+import asyncio
+import contextlib
+import functools
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from irisdrs.shared import logs
+from irisdrs.shared.adapters import empty_scratch, open_bus, open_store
+from irisdrs.shared.bus.dispatch import publish
+from irisdrs.shared.bus.intake import EventIntake
+from irisdrs.shared.edge.drain import Tell
+from irisdrs.shared.edge.edge import Edge
+from irisdrs.shared.edge.incoming import Incoming
+from irisdrs.shared.edge.progress import survey
+from irisdrs.shared.edge.spool import Spool
+from irisdrs.shared.errors import Fatal
+from irisdrs.shared.observation import ObservationPlan
+from irisdrs.shared.settings import HostSettings
+
+
+def edge(
+    incoming: Annotated[
+        Path,
+        typer.Option(
+            exists=True, file_okay=False, writable=True, help="Folder that the detectors move their reads into"
+        ),
+    ],
+    plan_file: Annotated[Path, typer.Option("--plan", exists=True, dir_okay=False, help="Plan of the observation")],
+    url: Annotated[
+        str | None, typer.Option(help="Where `iris up` answers [default: $IRIS_AMQP_URL, http://127.0.0.1:8080]")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the system's data [default: $IRIS_DATA_DIR, data]")] = (
+        None
+    ),
+) -> None:
+    """Take the reads of one observation from a folder into the system, until all that its plan says are in.
+
+    A read is a FITS file NAME.fits that is moved into the folder when it is whole: packed as the system stores it, or
+    uncompressed. It is checked, compressed, kept in a spool on the local disk until store and bus have it, and removed
+    from the folder. What is no read of the plan goes to the folder's rejected/, with the reason beside.
+
+    Start it again after a stop or a crash: it goes on where it was.
+    """
+    settings = HostSettings()
+    settings = settings if data is None else settings.model_copy(update={"data_dir": data})
+    logs.configure(settings)
+    asyncio.run(_until_stopped(incoming, _plan(plan_file), settings, url, Console(stderr=True)))
+
+
+def _plan(file: Path) -> ObservationPlan:
+    try:
+        return ObservationPlan.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise Fatal(f"{file} is no plan of an observation: {error}") from error
+
+
+async def _until_stopped(
+    incoming: Path, plan: ObservationPlan, settings: HostSettings, url: str | None, console: Console
+) -> None:
+    """Take reads until all are in, or until the process is asked to end: then leave the spool as it is."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    spool = Spool(settings.spool_of(plan.observation), settings.spool_max_bytes)
+    try:
+        if spool.depth:
+            console.print(f"{plan.observation}: what was left in the spool goes first: {_contents(spool)}")
+        console.print(f"{plan.observation}: taking reads from {incoming}. Ctrl-C ends it; what is spooled stays.")
+        working = asyncio.create_task(_work(incoming, plan, settings, url, spool))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if working.done():
+            working.result()
+        else:
+            working.cancel()
+            await asyncio.wait({working})
+            console.print(f"Stopped. {_contents(spool)}. Start the same command again to go on.")
+            return
+    finally:
+        spool.close()
+    if spool.damaged:
+        raise Fatal(
+            f"{spool.damaged} entries of the spool could not be sent.",
+            remedy=f"They are in {spool.folder / 'damaged'}, with the reasons beside.",
+        )
+    console.print(f"{plan.observation}: everything is in and told")
+
+
+async def _work(incoming: Path, plan: ObservationPlan, settings: HostSettings, url: str | None, spool: Spool) -> None:
+    spooled = spool.keys()
+    async with (
+        open_store(settings, empty_scratch(settings, "edge")) as store,
+        _line(settings, url) as tell,
+        Edge(plan, store, tell, spool) as edge_,
+    ):
+        progress = await edge_.meanwhile(edge_.drain.store.patiently(lambda: survey(plan, store, spooled)))
+        threads = settings.threads or os.cpu_count() or 1
+        await edge_.meanwhile(Incoming(incoming, edge_, progress, threads).take_all())
+        await edge_.drained()
+
+
+@contextlib.asynccontextmanager
+async def _line(settings: HostSettings, url: str | None) -> AsyncIterator[Tell]:
+    """The line to the bus: the broker that the settings name, unless a system on this machine is asked for."""
+    if settings.amqp_url is not None and url is None:
+        async with open_bus(settings, "edge") as bus:
+            yield functools.partial(publish, bus, "edge")
+        return
+    intake = EventIntake((url or settings.archive_url).rstrip("/"), "edge")
+    try:
+        yield intake.tell_now
+    finally:
+        await intake.close()
+
+
+def _contents(spool: Spool) -> str:
+    if not spool.depth:
+        return "Nothing waits in the spool"
+    return f"{spool.depth} entries ({spool.bytes / 1e6:.1f} MB) wait in {spool.folder}"
