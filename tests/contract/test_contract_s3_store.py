@@ -6,6 +6,7 @@ import hashlib
 import io
 import resource
 import signal
+import socket
 import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,7 @@ from structlog.testing import capture_logs
 
 from irisdrs.shared.errors import CorruptObject, Fatal, IrisError, Outage, Retryable
 from irisdrs.shared.settings import HostSettings
+from irisdrs.shared.store import s3_bucket
 from irisdrs.shared.store.port import FITS, JSON, ObjectRef
 from irisdrs.shared.store.s3 import PROBE, S3Store, s3_store
 from irisdrs.shared.store.s3_bucket import S3Bucket
@@ -395,3 +397,15 @@ async def test_what_is_there_is_adopted_though_the_server_hangs_up_on_the_body(s
         put = await store.put(KEY, b"x" * 20_000_000)
     assert not put.created
     assert put.stored.ref.sha256 == hashlib.sha256(b"pixels").hexdigest()
+
+
+async def test_a_silent_server_is_asked_once_and_is_an_outage(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_bucket, "READ_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        bucket = S3Bucket(f"127.0.0.1:{server.getsockname()[1]}", "bucket", "key", "secret", secure=False)
+        with pytest.raises(Outage, match="Read timed out"):
+            await S3Store(bucket, scratch).head(KEY)
+        server.accept()[0].close()
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody else has called
+            server.accept()

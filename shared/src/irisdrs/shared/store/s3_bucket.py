@@ -9,7 +9,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO, cast
+from types import TracebackType
+from typing import BinaryIO, Self, cast
 from xml.etree.ElementTree import ParseError
 
 import urllib3
@@ -17,7 +18,8 @@ from minio import Minio
 from minio.credentials.credentials import Credentials
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from minio.helpers import DictType
-from urllib3.exceptions import HTTPError
+from urllib3.connectionpool import ConnectionPool
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse
 
 from irisdrs.shared.errors import Fatal, IrisError, Outage, Retryable
@@ -28,8 +30,9 @@ CONNECTIONS = 16
 #: A server that takes longer to accept a connection, or a piece of a body, is away, seconds.
 CONNECT_TIMEOUT_S = 10.0
 
-#: A server that is silent for longer is away, seconds: it may have to write 400 MB to several disks before it answers.
-READ_TIMEOUT_S = 60.0
+#: A server that is silent for longer is away, seconds. It may have to write 400 MB to disks before it answers; and a
+#: put and the question after it have to end within a handler's time limit (120 s), or the event would be blamed.
+READ_TIMEOUT_S = 30.0
 
 #: Bytes read and sent at once.
 PIECE_BYTES = 1 << 20
@@ -59,6 +62,23 @@ class ObjectFacts:
     size: int
     media_type: str
     metadata: Mapping[str, str]
+
+
+class _OneMoreTry(urllib3.Retry):
+    """Tries once more, for a connection that the server had closed meanwhile, but not where it was silent."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        if isinstance(error, ReadTimeoutError):
+            raise error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
 class _Client(Minio):
@@ -105,8 +125,7 @@ class S3Bucket:
     ) -> None:
         self.name = name
         self.url = f"s3+{'https' if secure else 'http'}://{host}/{name}"
-        # One more try, for a connection that the server had closed meanwhile; whoever called waits and tries again.
-        retries = urllib3.Retry(
+        retries = _OneMoreTry(
             total=1, status_forcelist=(500, 502, 503, 504), raise_on_status=False, respect_retry_after_header=False
         )
         self._http = urllib3.PoolManager(
