@@ -1,14 +1,20 @@
-# make demo | test | lint | bench | up ; SIZE=1024 makes a quick demonstration.
+# make demo | test | lint | bench | up | down
+# SIZE=1024 makes a quick demonstration; BUS=rabbitmq a distributed one, with STORE=s3 on an S3 server.
 PYTHON ?= python3
 VENV ?= .venv
 SIZE ?= 4096
+BUS ?= memory
+STORE ?= directory
+DATA ?= observatory
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 SWIFT := $(VENV)/swift/.installed
 # Debian packages without which nothing works here; installed where they are missing (as root, else named).
 DEBIAN ?= $(notdir $(PYTHON))-venv
+# What only some targets need: the servers that the settings ask for.
+SERVERS := $(if $(filter rabbitmq,$(BUS)),rabbitmq) $(if $(filter s3,$(STORE)),$(SWIFT))
 
-.PHONY: install swift demo up test lint bench clean
+.PHONY: install swift rabbitmq demo up down test lint bench bench-bus clean
 
 install: $(READY)
 
@@ -27,11 +33,19 @@ $(SWIFT): deploy/swift-requirements.txt | $(READY)
 
 swift: $(SWIFT)
 
-demo: $(READY)
-	$(BIN)/iris demo --size $(SIZE)
+# The broker of the tests and of distributed demonstrations.
+rabbitmq:
+	deploy/debian-packages rabbitmq-server || test -z "$$CI"  # at a desk its tests are skipped
 
-up: $(READY)
-	$(BIN)/iris up
+demo: $(READY) $(SERVERS)
+	$(BIN)/iris demo --size $(SIZE) --bus $(BUS) --store $(STORE)
+
+# The distributed system on this machine, in the background; what BUS=memory runs is `iris up`.
+up: $(READY) rabbitmq $(SERVERS)
+	$(BIN)/iris observatory up --data $(DATA) --store $(STORE) --detach
+
+down: $(READY)
+	$(BIN)/iris observatory down --data $(DATA)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -40,11 +54,15 @@ lint: $(READY)
 	$(BIN)/mypy tests --exclude '^tests/simulator/src/'
 	$(BIN)/lint-imports
 
-test: lint $(SWIFT)
+test: lint $(SWIFT) rabbitmq
 	$(BIN)/python -m pytest --numprocesses 2
 
-bench: $(READY) $(SWIFT)
+bench: $(READY) $(SWIFT) rabbitmq
 	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py'
+
+# How fast events and objects travel over RabbitMQ and S3.
+bench-bus: $(READY) $(SWIFT) rabbitmq
+	$(BIN)/python -m pytest -s tests/benchmarks/bench_bus.py tests/benchmarks/bench_store_put.py
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache
