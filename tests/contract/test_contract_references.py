@@ -14,7 +14,7 @@ from irisdrs.shared.http_references import HttpReferences
 from irisdrs.shared.references import References
 from irisdrs.shared.testing.references import HEADER
 from irisdrs.shared.testing.references_contract import TYPES, UNANSWERED, UNKNOWN_CONTEXTS, ReferencesContract, cut
-from irisdrs.shared.testing.servers.application import serving
+from irisdrs.shared.web_server import serving
 
 
 class TestLocalReferences(ReferencesContract):
@@ -26,7 +26,7 @@ class TestLocalReferences(ReferencesContract):
 class TestHttpReferences(ReferencesContract):
     @pytest.fixture
     async def references(self, cache: Cache, tmp_path: Path) -> AsyncIterator[HttpReferences]:
-        async with serving(application(open_references(cache.root))) as url:
+        async with serving(application(open_references(cache.root)), "127.0.0.1", 0) as url:
             references = HttpReferences(url, tmp_path / "fetched")
             yield references
             await references.close()

@@ -22,7 +22,7 @@ from irisdrs.shared.service import Platform
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.testing.references import CARDS, HEADER, write_references
 from irisdrs.shared.testing.references_contract import cut
-from irisdrs.shared.testing.servers.application import serving
+from irisdrs.shared.web_server import serving
 
 TYPES = tuple(CARDS)
 GAIN = "tmt_iris_gain_0001.fits"
@@ -54,7 +54,7 @@ async def client(cache: Cache) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def served(cache: Cache) -> AsyncIterator[httpx.AsyncClient]:
     async with (
-        serving(application(open_references(cache.root))) as url,
+        serving(application(open_references(cache.root)), "127.0.0.1", 0) as url,
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=SOON_S) as client,
     ):
         yield client
@@ -243,6 +243,5 @@ async def test_the_service_answers_from_the_cache_of_its_host(
     await service.close()
 
 
-def test_hosts_find_it_and_the_embedded_system_keeps_asking_in_process() -> None:
-    assert entry_points(group="irisdrs.web_services")["crds_proxy"].load() is compose
+def test_the_embedded_system_keeps_asking_in_process() -> None:
     assert "crds_proxy" not in entry_points(group="irisdrs.services").names

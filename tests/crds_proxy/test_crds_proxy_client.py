@@ -8,10 +8,12 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from irisdrs.crds_proxy.api import application
 from irisdrs.crds_proxy.main import open_references
@@ -22,7 +24,8 @@ from irisdrs.shared.http_references import HttpReferences
 from irisdrs.shared.reference_files import ReferenceFiles
 from irisdrs.shared.reference_wire import MAX_QUESTION_BYTES, FoundReference
 from irisdrs.shared.testing.references import CARDS, HEADER, write_references
-from irisdrs.shared.testing.servers.application import reserved_port, serving
+from irisdrs.shared.testing.servers.process import reserved_port
+from irisdrs.shared.web_server import serving
 
 TYPES = tuple(CARDS)
 CONTEXT = "tmt_0001.pmap"
@@ -80,6 +83,13 @@ class Line:
                 await asyncio.sleep(0.01)
 
 
+def served(application: Any, port: int = 0) -> AbstractAsyncContextManager[str]:
+    """Serve an ASGI application on loopback; gives its URL."""
+    outer = FastAPI(openapi_url=None)
+    outer.mount("/", application)
+    return serving(outer, "127.0.0.1", port)
+
+
 def flipped(message: Message) -> Message:
     """One bit of each piece is another."""
     body = message.get("body", b"")
@@ -130,7 +140,7 @@ def line(cache: Cache) -> Line:
 
 @pytest.fixture
 async def url(line: Line) -> AsyncIterator[str]:
-    async with serving(line) as url:
+    async with served(line) as url:
         yield url
 
 
@@ -309,7 +319,7 @@ async def test_a_local_file_that_was_touched_is_fetched_again(
 async def test_the_proxy_may_go_away_and_come_back(line: Line, folder: Path) -> None:
     with reserved_port() as port:
         references = HttpReferences(f"http://127.0.0.1:{port}", folder)
-        async with serving(line, port):
+        async with served(line, port):
             found = await references.best_references(HEADER, TYPES, CONTEXT)
         assert await references.best_references(HEADER, TYPES, CONTEXT) == found
         for question in (references.default_context(), references.best_references(HEADER, TYPES[:2], CONTEXT)):
@@ -319,7 +329,7 @@ async def test_the_proxy_may_go_away_and_come_back(line: Line, folder: Path) -> 
         found["gain"].path.unlink()
         with pytest.raises(Outage, match="does not answer"):
             await references.best_references(HEADER, TYPES, CONTEXT)
-        async with serving(line, port):
+        async with served(line, port):
             assert await references.best_references(HEADER, TYPES, CONTEXT) == found
             assert await references.default_context() == CONTEXT
         await references.close()
@@ -329,7 +339,7 @@ async def test_a_proxy_that_was_started_anew_between_two_questions_is_no_outage(
     with reserved_port() as port:
         references = HttpReferences(f"http://127.0.0.1:{port}", folder)
         for _ in range(3):  # each time, the client holds a connection that the proxy has closed
-            async with serving(line, port):
+            async with served(line, port):
                 assert await references.default_context() == CONTEXT
         await references.close()
 
@@ -403,7 +413,7 @@ class Answering:
 async def test_an_answer_that_is_none_is_an_outage_and_no_path(tmp_path: Path, case: str) -> None:
     body = ANSWERS[case].replace(b"%s", SHA256.encode())
     before = set(tmp_path.iterdir())
-    async with serving(Answering(200, body)) as url:
+    async with served(Answering(200, body)) as url:
         references = HttpReferences(url, tmp_path / "a" / "b" / "c")
         with pytest.raises(Outage, match="IRIS_CRDS_URL"):
             await gain_of(references)
@@ -415,7 +425,7 @@ async def test_an_answer_that_is_none_is_an_outage_and_no_path(tmp_path: Path, c
 
 @pytest.mark.parametrize("status", [301, 401, 404, 500, 502])
 async def test_another_server_at_that_address_is_an_outage(folder: Path, status: int) -> None:
-    async with serving(Answering(status, b"<html>Not here</html>")) as url:
+    async with served(Answering(status, b"<html>Not here</html>")) as url:
         references = HttpReferences(url, folder)
         with pytest.raises(Outage, match=rf"IRIS_CRDS_URL\) answers {status}, which is not how crds_proxy answers"):
             await gain_of(references)

@@ -41,6 +41,16 @@ def free_port() -> int:
         return port
 
 
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """A TCP port of 127.0.0.1 that nobody else is given: a server may come, go and come back there."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))  # held without listening, so a server may listen beside it
+        port: int = holder.getsockname()[1]
+        yield port
+
+
 def answers(port: int) -> bool:
     """Whether something takes connections on a port of 127.0.0.1."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
