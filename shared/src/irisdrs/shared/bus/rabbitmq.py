@@ -176,6 +176,10 @@ class RabbitMQBus:
             return self._publishing
 
     async def _send(self, exchange: str, key: str, message: Message, *, mandatory: bool) -> None:
+        try:
+            return await self._send_once(exchange, key, message, mandatory=mandatory)
+        except _Refused:
+            _log.warning("the broker has refused a message, sending it again", key=key)
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_Refused),
             wait=wait_exponential(0.05, max=2.0),
