@@ -231,6 +231,36 @@ async def test_what_the_bus_refuses_is_put_aside_and_the_rest_goes_on(tmp_path: 
     assert spool.damaged == 1
 
 
+async def test_a_bus_that_refuses_everything_ends_the_drain_before_the_spool_is_put_aside(tmp_path: Path) -> None:
+    async def something_else(_: Sequence[Event]) -> None:
+        raise BadMessage("404: no such page.")
+
+    spool = Spool(tmp_path / "spool", PLENTY)
+    await fill(spool, range(1, 20))
+    with pytest.raises(ExceptionGroup) as death:
+        await Drain(spool, DirectoryStore(tmp_path / "store"), something_else).run()
+    assert death.group_contains(Fatal, match=r"has refused 3 entries in a row.*404: no such page")
+    assert (spool.damaged, spool.depth) == (3, 16)
+
+
+async def test_refusals_between_successes_do_not_end_the_drain(tmp_path: Path) -> None:
+    heard: list[int] = []
+
+    async def odd_only(events: Sequence[Event]) -> None:
+        for told in events:
+            assert isinstance(told, ExposureEnded)
+            if told.exposure % 2 == 0:
+                raise BadMessage("An even number.")
+            heard.append(told.exposure)
+
+    spool = Spool(tmp_path / "spool", PLENTY)
+    await fill(spool, range(1, 20))
+    async with draining(Drain(spool, DirectoryStore(tmp_path / "store"), odd_only)), asyncio.timeout(SOON_S):
+        await spool.emptied()
+    assert heard == list(range(1, 20, 2))
+    assert spool.damaged == 9
+
+
 async def test_bytes_that_changed_in_the_spool_are_put_aside(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "store")
     listener = Listener(store, Weather(()))

@@ -1,6 +1,7 @@
 """The drain: puts what the spool holds, and tells of it, strictly in the spool's order."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +24,10 @@ Tell = Callable[[Sequence[Event]], Awaitable[None]]
 #: Entries whose objects are put at the same time: enough to hide the store's latency; more share the same line.
 WINDOW = 4
 
+#: Entries that a server may refuse in a row before the drain ends: wrong keys or a wrong address refuse everything, and
+#: the spool must not be put aside for that.
+MOST_REFUSALS = 3
+
 #: First and longest wait between two tries while a server is away, seconds: it doubles from one to the other.
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 10.0
 
@@ -41,6 +46,7 @@ class Server:
         self.name, self._longest_wait_s = name, longest_wait_s
         #: Whether the last try found it away.
         self.away = False
+        self._refusals = 0
 
     async def patiently(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         """Ask it; while it is away, wait and ask again, however long that takes."""
@@ -52,9 +58,25 @@ class Server:
                 self._note(away=True, problem=str(problem))
             else:
                 self._note(away=False)
+                self._refusals = 0
                 return answer
             await asyncio.sleep(wait_s)
             wait_s = min(2.0 * wait_s, self._longest_wait_s)
+
+    def note_refusal(self, problem: Exception) -> None:
+        """Take note that it refused an entry for good.
+
+        Raises
+        ------
+        Fatal
+            If it has refused so many in a row that it would refuse all.
+        """
+        self._refusals += 1
+        if self._refusals >= MOST_REFUSALS:
+            raise Fatal(
+                f"The {self.name} has refused {self._refusals} entries in a row: it is not the entries. {problem}",
+                remedy="Mend it, move the files in the spool's damaged/ back into the spool, and start the edge again.",
+            )
 
     def _note(self, *, away: bool, problem: str = "") -> None:
         if away and not self.away:
@@ -101,28 +123,27 @@ class Drain:
         while True:
             number, putting = await ahead.get()
             event = await putting
-            if event is not None and await self._told(number, event):
+            if event is not None and await self._sent(number, self.bus, functools.partial(self._tell, [event])):
                 reach("edge.tell.after")
                 await self._spool.remove(number)
             window.release()
 
     async def _put(self, number: int) -> Event | None:
-        """Put the object of an entry; its event, or None when it can never be put."""
+        """Put the object of an entry; its event, or None when it was put aside."""
         try:
             entry, payload = await self._spool.load(number)
             event = entry.event()
-            if entry.object is not None:
-                await self._put_object(entry.object, payload, entry.metadata)
-        except (Fatal, ValueError) as problem:
+        except Fatal as problem:
             await self._spool.set_aside(number, str(problem))
             return None
-        return event
+        if entry.object is None:
+            return event
+        put = functools.partial(self._put_object, entry.object, payload, entry.metadata)
+        return event if await self._sent(number, self.store, put) else None
 
     async def _put_object(self, ref: ObjectRef, payload: Path, metadata: Mapping[str, str]) -> None:
         reach("edge.put.before")
-        put = await self.store.patiently(
-            lambda: self._store.put_file(ref.key, payload, media_type=ref.media_type, metadata=metadata)
-        )
+        put = await self._store.put_file(ref.key, payload, media_type=ref.media_type, metadata=metadata)
         reach("edge.put.after")
         if put.stored.ref.sha256 != ref.sha256:
             _log.error(
@@ -132,10 +153,12 @@ class Drain:
                 put=ref.sha256,
             )
 
-    async def _told(self, number: int, event: Event) -> bool:
+    async def _sent(self, number: int, server: Server, send: Callable[[], Awaitable[None]]) -> bool:
+        """Send an entry to a server; False when it refuses the entry, which is then put aside."""
         try:
-            await self.bus.patiently(lambda: self._tell([event]))
+            await server.patiently(send)
         except (Fatal, ValueError) as problem:
             await self._spool.set_aside(number, str(problem))
+            server.note_refusal(problem)
             return False
         return True

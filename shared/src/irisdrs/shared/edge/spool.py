@@ -295,7 +295,7 @@ class Spool:
         entry, payload = _read(self._descriptor(number)), self._payload(number)
         _check_size(entry, payload)
         if entry.object is not None:
-            with payload.open("rb") as file:
+            with _readable(payload), payload.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             if sha256 != entry.object.sha256:
                 raise CorruptObject(f"The spooled bytes of {entry.object.key} have changed: SHA-256 {sha256}.")
@@ -337,11 +337,22 @@ class Spool:
         return max(numbers, default=0)
 
 
-def _read(descriptor: Path) -> Entry:
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file raises into `CorruptObject`; a process that has no files left says so itself."""
     try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise
+        raise CorruptObject(f"{path.name} cannot be read: {error}") from error
+    except ValidationError as error:
+        raise CorruptObject(f"{path.name} is no descriptor: {error}") from error
+
+
+def _read(descriptor: Path) -> Entry:
+    with _readable(descriptor):
         entry = Entry.model_validate_json(descriptor.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise CorruptObject(f"The descriptor {descriptor.name} cannot be read: {error}") from error
     if f"{entry.number:012d}" != descriptor.stem:
         raise CorruptObject(f"The descriptor {descriptor.name} says that it is number {entry.number}.")
     return entry
