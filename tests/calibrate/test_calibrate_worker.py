@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from irisdrs.calibrate.job import Reduction
-from irisdrs.calibrate.worker import WorkerPool
+from irisdrs.calibrate.worker import MemoryRanOut, WorkerPool
 from irisdrs.shared.errors import Fatal, MissingReference, Retryable
 
 
@@ -88,6 +88,39 @@ async def test_a_worker_is_recycled_after_its_jobs_and_close_ends_all(monkeypatc
     last = pool.pids
     await pool.close()
     assert not any(is_running(pid) for pid in last)
+
+
+@pytest.mark.parametrize("what", ["takes much memory", "maps much memory", "hides that memory ran out"])
+async def test_a_job_that_needs_too_much_memory_may_be_tried_again_in_a_fresh_process(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    pool = WorkerPool(1, 100, 60.0, memory_mb=512, reducer="calibrate_misbehaving:reduce")
+    try:
+        first = (await pool.reduce(job("fine"))).size
+        with pytest.raises(MemoryRanOut, match=rf"{what} .*512 MB.*IRIS_CALIBRATE_WORKER_MEMORY_MB") as caught:
+            await pool.reduce(job(what))
+        assert isinstance(caught.value, Retryable)
+        assert pool.pids != [first], "its replacement starts at once"
+        assert (await pool.reduce(job("fine"))).size == pool.pids[0]
+    finally:
+        await pool.close()
+
+
+async def test_workers_that_nothing_waits_for_have_the_lowest_priority(
+    pool: WorkerPool,
+) -> None:
+    idle = WorkerPool(1, 100, 60.0, idle_priority=True, reducer="calibrate_misbehaving:reduce")
+    try:
+        assert (await idle.reduce(job("says its priority"))).size == 19
+        ours = os.getpriority(os.PRIO_PROCESS, 0)
+        assert (await pool.reduce(job("says its priority"))).size == ours < 19
+    finally:
+        await idle.close()
+
+
+async def test_a_worker_computes_in_one_thread_however_many_cores_there_are(pool: WorkerPool) -> None:
+    assert (await pool.reduce(job("counts its threads"))).size == 1
 
 
 HOST_THAT_KILLS = """

@@ -1,12 +1,16 @@
-"""Worker processes that reduce frames: pre-imported, one job at a time, replaced when they die, hang or grow old.
+"""Worker processes that reduce frames: pre-imported, one job at a time, replaced when they die, hang, fill or grow old.
 
 The pipeline's libraries keep state in module globals (log handlers, log levels), and a crash of compiled code takes
 its process with it: so each job runs in a process of its own pool, never in the service's.
 """
 
 import asyncio
+import errno
+import functools
 import gc
 import importlib
+import os
+import resource
 import signal
 import traceback
 from collections.abc import Callable
@@ -23,6 +27,17 @@ _log = structlog.get_logger(__name__)
 #: How long a worker that was told to end may take, seconds; it has nothing to save.
 STOP_TIMEOUT_S = 2.0
 
+#: Most memory that a worker may take, 2**20 bytes: 2.5 times what it takes at 4096 x 4096, so that it stops what is
+#: wrong and nothing else.
+MEMORY_MB = 4096
+
+#: The nice value that gives way to everything else.
+LOWEST_PRIORITY = 19
+
+
+class MemoryRanOut(Retryable):
+    """A job needed more memory than its process may take, or than the machine has."""
+
 
 class WorkerPool:
     """A fixed number of worker processes; starts them at once, so that the first frame finds them warm.
@@ -35,6 +50,10 @@ class WorkerPool:
         Jobs after which a process is replaced: bounds what slow leaks can hold.
     hard_timeout_s : float
         A job that takes longer is killed with its process, seconds.
+    memory_mb : int
+        Most memory that a process may take, 2**20 bytes.
+    idle_priority : bool
+        Whether the processes compute only when nothing else wants to.
     reducer : str
         ``module:function`` that the processes import and call; tests put in one that misbehaves.
     """
@@ -44,13 +63,19 @@ class WorkerPool:
         workers: int,
         recycle_after: int,
         hard_timeout_s: float,
+        *,
+        memory_mb: int = MEMORY_MB,
+        idle_priority: bool = False,
         reducer: str = "irisdrs.calibrate.reduction:reduce",
     ) -> None:
+        # A worker computes in one thread. For each core OpenBLAS would start one more as soon as it is imported, and
+        # take 40 MB for it: with 64 cores nothing would be left of the limit. Processes inherit it from here.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         self._recycle_after = recycle_after
         self._hard_timeout_s = hard_timeout_s
-        self._reducer = reducer
+        self._start = functools.partial(_Worker, reducer, memory_mb, idle_priority=idle_priority)
         self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
-        self._workers = {_Worker(reducer) for _ in range(workers)}
+        self._workers = {self._start() for _ in range(workers)}
         for worker in self._workers:
             self._idle.put_nowait(worker)
 
@@ -60,7 +85,7 @@ class WorkerPool:
         Raises
         ------
         Retryable
-            If the process died or exceeded the hard timeout; its replacement is already starting.
+            If the process died, ran out of memory or exceeded the hard timeout; its replacement is already starting.
         IrisError
             What the job itself raised.
         """
@@ -95,7 +120,7 @@ class WorkerPool:
             return worker
 
     def _replace(self, worker: "_Worker") -> "_Worker":
-        fresh = _Worker(self._reducer)
+        fresh = self._start()
         self._workers.remove(worker)
         self._workers.add(fresh)
         worker.dismiss()
@@ -105,10 +130,11 @@ class WorkerPool:
 class _Worker:
     """One process and the connection to it."""
 
-    def __init__(self, reducer: str) -> None:
+    def __init__(self, reducer: str, memory_mb: int, *, idle_priority: bool) -> None:
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, reducer), name="iris-calibrate", daemon=True)
+        life = (theirs, reducer, memory_mb, idle_priority)
+        self._process = context.Process(target=_serve, args=life, name="iris-calibrate", daemon=True)
         self._process.start()
         theirs.close()
         self.jobs = 0
@@ -142,6 +168,8 @@ class _Worker:
                 f"The worker process died while it reduced {job.product_id} (exit status {self._process.exitcode}).",
                 remedy="Status -9 often means that memory ran out: use fewer workers.",
             ) from error
+        if isinstance(answer, MemoryRanOut):
+            self._condemned = True  # who knows what the job has left behind
         if isinstance(answer, IrisError):
             raise answer
         return answer
@@ -164,9 +192,11 @@ class _Worker:
         self._connection.close()
 
 
-def _serve(connection: Connection, reducer: str) -> None:
+def _serve(connection: Connection, reducer: str, memory_mb: int, idle_priority: bool) -> None:
     """Life of a worker process: import, then one job after the other until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C at the terminal is the service's to handle
+    if idle_priority:
+        os.nice(LOWEST_PRIORITY)
     # The worker starts no process. But locks that libraries make when they are imported would, under "spawn", lie in
     # the system by name until this process ends by itself; under "fork" they have no name, and a kill leaves nothing.
     set_start_method("fork", force=True)
@@ -175,21 +205,50 @@ def _serve(connection: Connection, reducer: str) -> None:
     # Imported objects live as long as the process: leaving them out makes stpipe's collection at each step short.
     gc.collect()
     gc.freeze()
+    _limit_memory(memory_mb)
     while True:
         try:
             job: Reduction = connection.recv()
         except EOFError:
             return
-        connection.send(_attempt(reduce, job))
+        connection.send(_attempt(reduce, job, memory_mb))
 
 
-def _attempt(reduce: Callable[[Reduction], Reduced], job: Reduction) -> Reduced | IrisError:
+def _limit_memory(memory_mb: int) -> None:
+    """Let what this process allocates beyond a limit fail, so that the job hears of it and the machine lives on.
+
+    RLIMIT_DATA counts what a process can write to and shares with nobody: heap, arrays, stacks of threads. That is
+    what fills the machine. RLIMIT_AS would count address space as well that costs no memory: files mapped for
+    reading, libraries, what allocators reserve and may never use.
+    """
+    limit, (_, hard) = memory_mb << 20, resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _attempt(reduce: Callable[[Reduction], Reduced], job: Reduction, memory_mb: int) -> Reduced | IrisError:
     """Result of a job, or its error as one that crosses the process boundary and says whether to try again."""
     try:
         return reduce(job)
-    except IrisError as error:
-        return error
-    except (MemoryError, OSError) as error:
-        return Retryable(f"The reduction of {job.product_id} ran out of resources: {error!r}.")
     except BaseException as error:  # noqa: BLE001 - libraries below end with SystemExit, which must not end the worker
+        if _memory_ran_out(error):
+            return MemoryRanOut(
+                f"The reduction of {job.product_id} needs more memory than the {memory_mb} MB that a worker may take, "
+                f"or than the machine has: {error!r}.",
+                remedy="Raise IRIS_CALIBRATE_WORKER_MEMORY_MB if the machine has more, else use fewer workers.",
+            )
+        if isinstance(error, IrisError):
+            return error
+        if isinstance(error, OSError):
+            return Retryable(f"The reduction of {job.product_id} ran out of resources: {error!r}.")
         return Fatal(f"The reduction of {job.product_id} failed: {error!r}.\n{traceback.format_exc()}")
+
+
+def _memory_ran_out(error: BaseException | None) -> bool:
+    """Whether want of memory is behind an error: libraries answer it with errors of their own that blame the file."""
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
