@@ -1,11 +1,8 @@
 """`iris edge`: the process between the detectors of an observation and the system."""
 
 import asyncio
-import contextlib
-import functools
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,12 +11,9 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from irisdrs.shared import logs
-from irisdrs.shared.adapters import empty_scratch, open_bus, open_store
-from irisdrs.shared.bus.dispatch import publish
-from irisdrs.shared.bus.intake import EventIntake
-from irisdrs.shared.edge.drain import Tell
 from irisdrs.shared.edge.edge import Edge
 from irisdrs.shared.edge.incoming import Incoming
+from irisdrs.shared.edge.line import open_line
 from irisdrs.shared.edge.progress import survey
 from irisdrs.shared.edge.spool import Spool
 from irisdrs.shared.errors import Fatal
@@ -36,11 +30,10 @@ def edge(
     ],
     plan_file: Annotated[Path, typer.Option("--plan", exists=True, dir_okay=False, help="Plan of the observation")],
     url: Annotated[
-        str | None, typer.Option(help="Where `iris up` answers [default: $IRIS_AMQP_URL, http://127.0.0.1:8080]")
+        str | None,
+        typer.Option(help="Where `iris up` answers; default: the broker of IRIS_AMQP_URL, else http://127.0.0.1:8080"),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the system's data [default: $IRIS_DATA_DIR, data]")] = (
-        None
-    ),
+    data: Annotated[Path | None, typer.Option(help="Folder of the system's data; default: IRIS_DATA_DIR")] = None,
 ) -> None:
     """Take the reads of one observation from a folder into the system, until all that its plan says are in.
 
@@ -98,29 +91,16 @@ async def _until_stopped(
 
 async def _work(incoming: Path, plan: ObservationPlan, settings: HostSettings, url: str | None, spool: Spool) -> None:
     spooled = spool.keys()
+    if url is not None:
+        settings = settings.model_copy(update={"amqp_url": None})
     async with (
-        open_store(settings, empty_scratch(settings, "edge")) as store,
-        _line(settings, url) as tell,
-        Edge(plan, store, tell, spool) as edge_,
+        open_line(settings, (url or settings.archive_url).rstrip("/")) as line,
+        Edge(plan, line.store, line.tell, spool) as edge_,
     ):
-        progress = await edge_.meanwhile(edge_.drain.store.patiently(lambda: survey(plan, store, spooled)))
+        progress = await edge_.meanwhile(edge_.drain.store.patiently(lambda: survey(plan, line.store, spooled)))
         threads = settings.threads or os.cpu_count() or 1
         await edge_.meanwhile(Incoming(incoming, edge_, progress, threads).take_all())
         await edge_.drained()
-
-
-@contextlib.asynccontextmanager
-async def _line(settings: HostSettings, url: str | None) -> AsyncIterator[Tell]:
-    """The line to the bus: the broker that the settings name, unless a system on this machine is asked for."""
-    if settings.amqp_url is not None and url is None:
-        async with open_bus(settings, "edge") as bus:
-            yield functools.partial(publish, bus, "edge")
-        return
-    intake = EventIntake((url or settings.archive_url).rstrip("/"), "edge")
-    try:
-        yield intake.tell_now
-    finally:
-        await intake.close()
 
 
 def _contents(spool: Spool) -> str:
