@@ -1,5 +1,6 @@
 """`iris calibrate`: reduce files from the command line."""
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -11,14 +12,24 @@ from rich.progress import Progress
 from rich.table import Table
 
 from irisdrs.calibrate.job import REFERENCE_TYPES, Reduced
+from irisdrs.shared.bus.topology import Lane
 from irisdrs.shared.errors import IrisError
 
 app = typer.Typer(help="Reduce raw science frames.", no_args_is_help=True)
 
 
-@app.callback()
-def _root() -> None:
-    """Keep `iris calibrate` a group: more commands will follow."""
+@app.command()
+def serve(
+    lane: Annotated[Lane, typer.Option(help="Queue to work on; each lane is a process of its own")] = "realtime",
+) -> None:
+    """Reduce frames as a service, from one lane's queue, until SIGTERM.
+
+    Settings are environment variables: IRIS_AMQP_URL, IRIS_STORE_URL, IRIS_CRDS_URL and more, see the README.
+    """
+    from irisdrs.calibrate.main import compose  # noqa: PLC0415 - the command line without a bus starts sooner
+    from irisdrs.shared.serve import run_service  # noqa: PLC0415
+
+    run_service(f"calibrate-{lane}", functools.partial(compose, lane=lane))
 
 
 @app.command()
