@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,18 +11,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from irisdrs.calibrate.handlers import on_frame_ready
+from irisdrs.calibrate.handlers import Workshop, on_combination_requested, on_frame_ready, on_reduction_requested
 from irisdrs.calibrate.worker import WorkerPool
 from irisdrs.crds_proxy.main import open_references
 from irisdrs.shared import crash_points
 from irisdrs.shared.crds.context import build_context
-from irisdrs.shared.data.fits import open_model
-from irisdrs.shared.data.models import ImageModel
+from irisdrs.shared.data.fits import open_model, to_bytes
+from irisdrs.shared.data.models import GainModel, ImageModel
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference, Retryable
-from irisdrs.shared.events import FrameReady, FrameReduced, decode, encode
+from irisdrs.shared.events import CombinationRequested, FrameReady, FrameReduced, ReductionRequested, decode, encode
 from irisdrs.shared.identifiers import Detector, ExposureId, ExposureType, ProductId, SamplingMode
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.store.keys import product_key
+from irisdrs.shared.store.port import ObjectRef
 
 if TYPE_CHECKING:
     from tests.calibrate.conftest import Night
@@ -31,14 +33,14 @@ NIGHT = datetime(2034, 8, 1, tzinfo=UTC).date()
 
 
 class Host:
-    """What a host lends, and a call of the handler with it."""
+    """What a host lends, and calls of the handlers with it."""
 
     def __init__(self, root: Path, cache: Path, context: str, workers: WorkerPool) -> None:
-        self.root, self.context, self.workers = root, context, workers
+        self.root, self.context = root, context
         self.store = DirectoryStore(root / "store")
-        self.references = open_references(cache)
         self.scratch = root / "scratch"
         self.scratch.mkdir()
+        self.workshop = Workshop(self.store, open_references(cache), workers, self.scratch)
 
     async def put(self, data: bytes) -> FrameReady:
         """Store a raw frame and announce it."""
@@ -64,10 +66,14 @@ class Host:
         )
 
     async def handle(self, event: FrameReady) -> FrameReduced:
-        """The one event that the handler gives."""
-        (answer,) = await on_frame_ready(
-            event, store=self.store, references=self.references, workers=self.workers, scratch=self.scratch
-        )
+        """The one event that the handler gives in real time."""
+        (answer,) = await on_frame_ready(event, self.workshop)
+        return answer
+
+    async def handle_again(self, frame: FrameReady, context: str, request: str = "one") -> FrameReduced:
+        """The one event that the handler gives when a frame is to be reduced again."""
+        event = ReductionRequested(frame=frame, crds_context=context, request=request)
+        (answer,) = await on_reduction_requested(event, self.workshop)
         return answer
 
     async def products(self) -> list[str]:
@@ -126,8 +132,7 @@ async def test_a_product_that_is_there_is_announced_again_without_work(files: "N
     first = await host.handle(event)
     # Any work would fail now: the frame is gone, and so are the references and the workers.
     (host.root / "store" / event.object.key).unlink()
-    del host.references, host.workers
-    host.references = host.workers = None  # type: ignore[assignment]
+    host.workshop = replace(host.workshop, references=None, workers=None)  # type: ignore[arg-type]
     assert await host.handle(event) == first
     assert await host.products() == [first.object.key]
 
@@ -158,7 +163,7 @@ async def test_without_a_reference_the_event_is_parked_with_their_names(
 ) -> None:
     cache = tmp_path / "poor"
     host.context = build_context(cache, [files.references["mask"], files.references["gain"]])
-    host.references = open_references(cache)
+    host.workshop = replace(host.workshop, references=open_references(cache))
     event = await host.put(files.raw.read_bytes())
     with pytest.raises(MissingReference, match=r"(?s)dark.*flat"):
         await host.handle(event)
@@ -185,6 +190,52 @@ async def test_a_frame_of_the_spectrograph_is_fatal_with_a_reason(files: "Night"
     event = (await host.put(files.raw.read_bytes())).model_copy(update={"detector": Detector.IFS})
     with pytest.raises(Fatal, match="imager frames only"):
         await host.handle(event)
+
+
+async def test_the_same_job_is_done_once_whoever_asks_for_it(files: "Night", host: Host) -> None:
+    frame = await host.put(files.raw.read_bytes())
+    first = await host.handle_again(frame, host.context)
+    host.workshop = replace(host.workshop, workers=None)  # type: ignore[arg-type] # any reduction would fail now
+    assert await host.handle_again(frame, host.context, request="another") == first
+    assert await host.handle(frame) == first
+    assert await host.products() == [first.object.key]
+    assert list(host.scratch.iterdir()) == [], "nothing is left behind"
+
+
+async def test_under_another_context_a_frame_is_reduced_again_and_real_time_takes_what_is_there(
+    files: "Night", host: Host, tmp_path: Path
+) -> None:
+    cache = tmp_path / "growing"
+    host.context = build_context(cache, list(files.references.values()))
+    frame = await host.put(files.raw.read_bytes())
+    better = open_model(files.references["gain"], GainModel)
+    better.data = better.data * 2
+    (tmp_path / "better.fits").write_bytes(to_bytes(better))
+    context = build_context(cache, [tmp_path / "better.fits"])
+    host.workshop = replace(host.workshop, references=open_references(cache))
+
+    under_new = await host.handle_again(frame, context)
+    assert await host.handle(frame) == under_new, "a frame is done when a product of it is there"
+    under_old = await host.handle_again(frame, host.context)
+    assert (under_old.crds_context, under_new.crds_context) == (host.context, context)
+    assert under_new.inputs_hash == under_old.inputs_hash
+    assert under_new.quality["sky_level"] == pytest.approx(2 * under_old.quality["sky_level"])
+    assert await host.products() == sorted([under_old.object.key, under_new.object.key])
+    host.workshop = replace(host.workshop, workers=None)  # type: ignore[arg-type] # any reduction would fail now
+    assert await host.handle(frame) in (under_old, under_new)
+
+
+async def test_a_frame_of_the_spectrograph_is_not_reduced_again_either(files: "Night", host: Host) -> None:
+    frame = (await host.put(files.raw.read_bytes())).model_copy(update={"detector": Detector.IFS})
+    with pytest.raises(Fatal, match="imager frames only"):
+        await host.handle_again(frame, host.context)
+
+
+async def test_a_combination_is_refused_with_the_rule_and_what_to_do() -> None:
+    job = ObjectRef(key="jobs/a.json", sha256="a" * 64, size=1)
+    event = CombinationRequested(observation=EXPOSURE.observation, rule="dither", job=job, crds_context="tmt_0001.pmap")
+    with pytest.raises(Fatal, match=r"rule dither .* parked.* [Rr]e-drive .* upgrade"):
+        await on_combination_requested(event)
 
 
 async def test_the_loop_stays_free_while_a_frame_is_reduced(files: "Night", host: Host) -> None:

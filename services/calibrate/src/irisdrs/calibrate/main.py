@@ -5,11 +5,21 @@ import functools
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from irisdrs.calibrate.handlers import on_frame_ready
+from irisdrs.calibrate.handlers import (
+    Workshop,
+    on_combination_requested,
+    on_frame_ready,
+    on_reduction_requested,
+)
 from irisdrs.calibrate.worker import MEMORY_MB, WorkerPool
-from irisdrs.shared.bus.topology import CALIBRATE_REALTIME
-from irisdrs.shared.events import FrameReady
-from irisdrs.shared.service import Platform, Service
+from irisdrs.shared.bus.topology import CALIBRATE_BULK, CALIBRATE_COMBINE, CALIBRATE_REALTIME, QUEUES, Lane
+from irisdrs.shared.events import CombinationRequested, FrameReady, ReductionRequested
+from irisdrs.shared.service import Handlers, Platform, Service
+
+#: A job must end before the time of its event does, in every lane: then the event hears what went wrong. Seconds.
+EVENT_TIMEOUT_S = min(
+    queue.hard_timeout_s for queue in QUEUES if queue.name in (CALIBRATE_REALTIME, CALIBRATE_COMBINE, CALIBRATE_BULK)
+)
 
 
 class CalibrateSettings(BaseSettings):
@@ -23,21 +33,36 @@ class CalibrateSettings(BaseSettings):
     )
     recycle_after: int = Field(default=200, ge=1, description="Jobs after which a worker process is replaced")
     hard_timeout_s: float = Field(
-        default=120.0, gt=0, description="Longest a job may take, seconds; includes the start of its process"
+        default=120.0,
+        gt=0,
+        lt=EVENT_TIMEOUT_S,
+        description="Longest a job may take, seconds; includes the start of its process",
     )
 
 
-def compose(platform: Platform) -> Service:
-    """Build the service on what its host lends. Starts the worker processes."""
+def compose(platform: Platform, lane: Lane = "realtime") -> Service:
+    """Build the service on what its host lends, for the queue of one lane. Starts the worker processes.
+
+    Parameters
+    ----------
+    platform : Platform
+    lane : str
+        ``realtime``, ``combine`` or ``bulk``; each runs in processes of its own.
+    """
+    if lane == "combine":
+        return Service(name="calibrate", handlers={CALIBRATE_COMBINE: {CombinationRequested: on_combination_requested}})
     settings = CalibrateSettings()
     workers = WorkerPool(
-        settings.workers, settings.recycle_after, settings.hard_timeout_s, memory_mb=settings.worker_memory_mb
+        settings.workers,
+        settings.recycle_after,
+        settings.hard_timeout_s,
+        memory_mb=settings.worker_memory_mb,
+        idle_priority=lane == "bulk",  # real time never waits for what nobody waits for
     )
-    handler = functools.partial(
-        on_frame_ready,
-        store=platform.store,
-        references=platform.references,
-        workers=workers,
-        scratch=platform.scratch,
-    )
-    return Service(name="calibrate", handlers={CALIBRATE_REALTIME: {FrameReady: handler}}, close=workers.close)
+    workshop = Workshop(platform.store, platform.references, workers, platform.scratch)
+    handlers: dict[str, Handlers]
+    if lane == "bulk":
+        handlers = {CALIBRATE_BULK: {ReductionRequested: functools.partial(on_reduction_requested, workshop=workshop)}}
+    else:
+        handlers = {CALIBRATE_REALTIME: {FrameReady: functools.partial(on_frame_ready, workshop=workshop)}}
+    return Service(name="calibrate", handlers=handlers, close=workers.close)
