@@ -10,8 +10,11 @@ import pytest
 from irisdrs.shared.data.fits import apply_read_header, to_bytes
 from irisdrs.shared.data.models import DarkModel, FlatModel, GainModel, MaskModel, RawFrameModel
 from irisdrs.shared.data.read_header import ReadHeader
+from irisdrs.shared.events import FrameReady
 from irisdrs.shared.identifiers import Detector, ExposureType, ObservingMode, ProductId, SamplingMode
 from irisdrs.shared.quality import Quality
+from irisdrs.shared.store.keys import product_key
+from irisdrs.shared.store.port import Store
 
 SHAPE = (64, 128)
 NIGHT = date(2034, 8, 1)
@@ -61,6 +64,29 @@ class Night:
     raw: Path
     references: dict[str, Path]
     truth: np.ndarray
+
+
+async def store_frame(store: Store, data: bytes, context: str) -> FrameReady:
+    """Store a raw frame; gives the event that announces it."""
+    put = await store.put(product_key(NIGHT, RAW_ID, "a" * 64, "b" * 64), data)
+    return FrameReady(
+        observation=HEADER.observation,
+        exposure_type=HEADER.exposure_type,
+        exposure=HEADER.exposure,
+        detector=HEADER.detector,
+        night=NIGHT,
+        photons_end=HEADER.ended_at,
+        product_id=str(RAW_ID),
+        object=put.stored.ref,
+        sampling_mode=HEADER.sampling_mode,
+        reads_used=7,
+        reads_expected=8,
+        saturated_fraction=0.0,
+        crds_context=context,
+        software_version="0.1",
+        inputs_hash="a" * 64,
+        job_hash="b" * 64,
+    )
 
 
 def response() -> np.ndarray:

@@ -4,12 +4,11 @@ import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.calibrate.conftest import HEADER, Night, store_frame
 
 from irisdrs.calibrate.handlers import Workshop, on_combination_requested, on_frame_ready, on_reduction_requested
 from irisdrs.calibrate.worker import WorkerPool
@@ -20,16 +19,11 @@ from irisdrs.shared.data.fits import open_model, to_bytes
 from irisdrs.shared.data.models import GainModel, ImageModel
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference, Retryable
 from irisdrs.shared.events import CombinationRequested, FrameReady, FrameReduced, ReductionRequested, decode, encode
-from irisdrs.shared.identifiers import Detector, ExposureId, ExposureType, ProductId, SamplingMode
+from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.store.directory import DirectoryStore
-from irisdrs.shared.store.keys import product_key
 from irisdrs.shared.store.port import ObjectRef
 
-if TYPE_CHECKING:
-    from tests.calibrate.conftest import Night
-
-EXPOSURE = ExposureId("2034B-007-123", Detector.IMG2, ExposureType.SCI, 34)
-NIGHT = datetime(2034, 8, 1, tzinfo=UTC).date()
+EXPOSURE = HEADER.exposure_id
 
 
 class Host:
@@ -44,26 +38,7 @@ class Host:
 
     async def put(self, data: bytes) -> FrameReady:
         """Store a raw frame and announce it."""
-        raw = ProductId(EXPOSURE, 1, "raw")
-        put = await self.store.put(product_key(NIGHT, raw, "a" * 64, "b" * 64), data)
-        return FrameReady(
-            observation=EXPOSURE.observation,
-            exposure_type=EXPOSURE.type,
-            exposure=EXPOSURE.number,
-            detector=EXPOSURE.detector,
-            night=NIGHT,
-            photons_end=datetime(2034, 8, 1, 5, 4, 8, 760000, tzinfo=UTC),
-            product_id=str(raw),
-            object=put.stored.ref,
-            sampling_mode=SamplingMode.UTR,
-            reads_used=7,
-            reads_expected=8,
-            saturated_fraction=0.0,
-            crds_context=self.context,
-            software_version="0.1",
-            inputs_hash="a" * 64,
-            job_hash="b" * 64,
-        )
+        return await store_frame(self.store, data, self.context)
 
     async def handle(self, event: FrameReady) -> FrameReduced:
         """The one event that the handler gives in real time."""
@@ -82,7 +57,7 @@ class Host:
 
 
 @pytest.fixture(scope="module")
-def cache(files: "Night", tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def cache(files: Night, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("crds")
     return folder, build_context(folder, list(files.references.values()))
 
@@ -107,7 +82,7 @@ def host(tmp_path: Path, cache: tuple[Path, str], workers: WorkerPool) -> Host:
     return Host(tmp_path, *cache, workers)
 
 
-async def test_a_frame_becomes_a_product_and_its_announcement(files: "Night", host: Host) -> None:
+async def test_a_frame_becomes_a_product_and_its_announcement(files: Night, host: Host) -> None:
     event = await host.put(files.raw.read_bytes())
     answer = await host.handle(event)
 
@@ -127,7 +102,7 @@ async def test_a_frame_becomes_a_product_and_its_announcement(files: "Night", ho
     assert list(host.scratch.iterdir()) == [], "nothing is left behind"
 
 
-async def test_a_product_that_is_there_is_announced_again_without_work(files: "Night", host: Host) -> None:
+async def test_a_product_that_is_there_is_announced_again_without_work(files: Night, host: Host) -> None:
     event = await host.put(files.raw.read_bytes())
     first = await host.handle(event)
     # Any work would fail now: the frame is gone, and so are the references and the workers.
@@ -138,7 +113,7 @@ async def test_a_product_that_is_there_is_announced_again_without_work(files: "N
 
 
 @pytest.mark.parametrize("point", ["calibrate.put.before", "calibrate.put.after"])
-async def test_a_crash_at_the_put_loses_nothing_and_doubles_nothing(files: "Night", host: Host, point: str) -> None:
+async def test_a_crash_at_the_put_loses_nothing_and_doubles_nothing(files: Night, host: Host, point: str) -> None:
     event = await host.put(files.raw.read_bytes())
     crash_points.arm(point)
     with pytest.raises(crash_points.Crash):
@@ -149,7 +124,7 @@ async def test_a_crash_at_the_put_loses_nothing_and_doubles_nothing(files: "Nigh
     assert again == await host.handle(event)
 
 
-async def test_a_worker_that_dies_makes_the_event_retryable(files: "Night", host: Host, token: Path) -> None:
+async def test_a_worker_that_dies_makes_the_event_retryable(files: Night, host: Host, token: Path) -> None:
     event = await host.put(files.raw.read_bytes())
     token.touch()
     with pytest.raises(Retryable, match="exit status 137"):
@@ -159,7 +134,7 @@ async def test_a_worker_that_dies_makes_the_event_retryable(files: "Night", host
 
 
 async def test_without_a_reference_the_event_is_parked_with_their_names(
-    files: "Night", host: Host, tmp_path: Path
+    files: Night, host: Host, tmp_path: Path
 ) -> None:
     cache = tmp_path / "poor"
     host.context = build_context(cache, [files.references["mask"], files.references["gain"]])
@@ -170,7 +145,7 @@ async def test_without_a_reference_the_event_is_parked_with_their_names(
     assert await host.products() == []
 
 
-async def test_a_frame_that_is_not_what_was_announced_is_fatal(files: "Night", host: Host) -> None:
+async def test_a_frame_that_is_not_what_was_announced_is_fatal(files: Night, host: Host) -> None:
     event = await host.put(files.raw.read_bytes())
     path = host.root / "store" / event.object.key
     path.chmod(0o644)
@@ -186,13 +161,13 @@ async def test_a_frame_that_is_no_fits_file_is_fatal(host: Host, data: bytes) ->
         await host.handle(event)
 
 
-async def test_a_frame_of_the_spectrograph_is_fatal_with_a_reason(files: "Night", host: Host) -> None:
+async def test_a_frame_of_the_spectrograph_is_fatal_with_a_reason(files: Night, host: Host) -> None:
     event = (await host.put(files.raw.read_bytes())).model_copy(update={"detector": Detector.IFS})
     with pytest.raises(Fatal, match="imager frames only"):
         await host.handle(event)
 
 
-async def test_the_same_job_is_done_once_whoever_asks_for_it(files: "Night", host: Host) -> None:
+async def test_the_same_job_is_done_once_whoever_asks_for_it(files: Night, host: Host) -> None:
     frame = await host.put(files.raw.read_bytes())
     first = await host.handle_again(frame, host.context)
     host.workshop = replace(host.workshop, workers=None)  # type: ignore[arg-type] # any reduction would fail now
@@ -203,7 +178,7 @@ async def test_the_same_job_is_done_once_whoever_asks_for_it(files: "Night", hos
 
 
 async def test_under_another_context_a_frame_is_reduced_again_and_real_time_takes_what_is_there(
-    files: "Night", host: Host, tmp_path: Path
+    files: Night, host: Host, tmp_path: Path
 ) -> None:
     cache = tmp_path / "growing"
     host.context = build_context(cache, list(files.references.values()))
@@ -225,7 +200,7 @@ async def test_under_another_context_a_frame_is_reduced_again_and_real_time_take
     assert await host.handle(frame) in (under_old, under_new)
 
 
-async def test_a_frame_of_the_spectrograph_is_not_reduced_again_either(files: "Night", host: Host) -> None:
+async def test_a_frame_of_the_spectrograph_is_not_reduced_again_either(files: Night, host: Host) -> None:
     frame = (await host.put(files.raw.read_bytes())).model_copy(update={"detector": Detector.IFS})
     with pytest.raises(Fatal, match="imager frames only"):
         await host.handle_again(frame, host.context)
@@ -238,7 +213,7 @@ async def test_a_combination_is_refused_with_the_rule_and_what_to_do() -> None:
         await on_combination_requested(event)
 
 
-async def test_the_loop_stays_free_while_a_frame_is_reduced(files: "Night", host: Host) -> None:
+async def test_the_loop_stays_free_while_a_frame_is_reduced(files: Night, host: Host) -> None:
     event = await host.put(files.raw.read_bytes())
     await host.handle(event)  # warm
     other = event.model_copy(update={"crds_context": host.context})

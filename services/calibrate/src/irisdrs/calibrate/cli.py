@@ -1,4 +1,4 @@
-"""`iris calibrate`: reduce files from the command line."""
+"""`iris calibrate`: serve a lane, or reduce files from the command line."""
 
 import functools
 import json
@@ -15,7 +15,7 @@ from irisdrs.calibrate.job import REFERENCE_TYPES, Reduced
 from irisdrs.shared.bus.topology import Lane
 from irisdrs.shared.errors import IrisError
 
-app = typer.Typer(help="Reduce raw science frames.", no_args_is_help=True)
+app = typer.Typer(help="Reduce raw science frames: as a service, or offline.", no_args_is_help=True)
 
 
 @app.command()
