@@ -110,7 +110,6 @@ async def serve(settings: HostSettings, name: str, compose: Compose, web: tuple[
     health = health_application(process.metrics, process.not_ready)
     async with serving(health, settings.health_host, settings.health_port) as url:
         _log.info("started", service=name, health=url)
-        measuring = asyncio.create_task(lag.run())
         life = asyncio.create_task(_live(settings, process, compose, web, lag))
         asked = asyncio.create_task(stop.wait())
         try:
@@ -121,7 +120,6 @@ async def serve(settings: HostSettings, name: str, compose: Compose, web: tuple[
                 await life
         finally:
             asked.cancel()
-            measuring.cancel()
     _log.info("ended", service=name)
 
 
@@ -152,6 +150,7 @@ async def _live(
         if service.web is not None and web is not None:
             url = await stack.enter_async_context(serving(service.web, *web))
             _log.info("answers", service=process.name, url=url)
+        await asyncio.to_thread(software_version)  # takes a second the first time, which the loop has not got
         process.dispatcher = dispatcher = Dispatcher(bus, service, metrics=process.metrics)
         await _run(bus, dispatcher, process, lag)
 
@@ -160,7 +159,7 @@ async def _run(bus: RabbitMQBus, dispatcher: Dispatcher, process: _Process, lag:
     """Dispatch until stopped; end as soon as anything beside it fails."""
     tasks = [
         asyncio.create_task(work)
-        for work in (dispatcher.run(), _watch(bus, dispatcher), _report(bus, dispatcher, process, lag))
+        for work in (dispatcher.run(), lag.run(), _watch(bus, dispatcher), _report(bus, dispatcher, process, lag))
     ]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -74,6 +74,7 @@ class Line:
         with self.errors():
             async with self._lock:
                 if self._connection is None or not self._connection.connected.is_set():
+                    await self.close()
                     self._connection = await self._connect()
             channel = self._connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
             await channel.initialize(timeout=ANSWER_S)
@@ -82,7 +83,9 @@ class Line:
     async def close(self) -> None:
         """Close the connection; what consumers held goes back to its queues."""
         if self._connection is not None:
-            await self._connection.close()
+            connection, self._connection = self._connection, None
+            with contextlib.suppress(*_CUT):
+                await connection.close()
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:

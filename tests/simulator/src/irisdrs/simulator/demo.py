@@ -61,6 +61,7 @@ async def demonstrate(
             stage = await stack.enter_async_context(opening)
         async with _watching(stage, plan, latencies, console), _night(stage, plan_file, data_dir):
             await _products_are_there(stage, plan)
+        latencies.loop_lag |= stage.loop_lag()
         async with httpx.AsyncClient(base_url=stage.url, trust_env=False, timeout=60.0) as client:
             rows = await current_products(client, plan)
         frames = [row for row in rows if row["level"] != 0]
@@ -101,7 +102,8 @@ def _empty(data_dir: Path) -> None:
 async def _night(stage: Stage, plan_file: Path, data_dir: Path) -> AsyncIterator[None]:
     """Play the night from a process of its own, as the detectors' edge would; wait for its end first."""
     command = (sys.argv[0], "night", "--plan", str(plan_file), "--data", str(data_dir), "--url", stage.url, "--quiet")
-    process = await asyncio.create_subprocess_exec(*command, env=dict(stage.environment))
+    environment = {**stage.environment, "IRIS_LOG_LEVEL": "error"}
+    process = await asyncio.create_subprocess_exec(*command, env=environment)
     try:
         if await process.wait():
             raise Fatal("The night ended with an error.", remedy="See above.")

@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 from rich.console import Console
 from rich.table import Table
 
-from irisdrs.shared.events import Envelope, Event, FrameReady, FrameReduced
+from irisdrs.shared.events import Envelope, Event, FrameReady, FrameReduced, ServiceStatus
 from irisdrs.simulator.ledger import Verdict, is_read
 from irisdrs.simulator.photometry import Measurement, measure
 from irisdrs.simulator.truth import read_truth
@@ -24,17 +24,28 @@ TOLERATED_ERROR = 0.005
 
 @dataclass(slots=True)
 class Latencies:
-    """Time from the last photon of a frame to its announcement, seconds."""
+    """How long things took, seconds.
+
+    Attributes
+    ----------
+    frame_ready, reduced : list of float
+        From the last photon of a frame to its announcement.
+    loop_lag : dict
+        Worst delay of the event loop of each service process; empty where there is one process only.
+    """
 
     frame_ready: list[float] = field(default_factory=list)
     reduced: list[float] = field(default_factory=list)
+    loop_lag: dict[str, float] = field(default_factory=dict)
 
     def note(self, envelope: Envelope, event: Event) -> None:
-        """Take note of a frame that was announced."""
+        """Take note of what an event tells about times."""
         if isinstance(event, FrameReady):
             self.frame_ready.append(_seconds(event.photons_end, envelope.time))
         if isinstance(event, FrameReduced):
             self.reduced.append(_seconds(event.photons_end, envelope.time))
+        if isinstance(event, ServiceStatus):
+            self.loop_lag[event.service] = max(event.lag_s, self.loop_lag.get(event.service, 0.0))
 
 
 def _seconds(start: datetime, end: datetime) -> float:
@@ -85,6 +96,7 @@ class Report:
             "latency_s": {
                 "frame_ready_max": max(self.latencies.frame_ready, default=None),
                 "reduced_max": max(self.latencies.reduced, default=None),
+                "loop_lag_max": self.latencies.loop_lag,
             },
             "photometry_error_median": self.photometry_error_median,
             "stars": sum(m.stars for m in self.measurements.values()),
@@ -110,6 +122,9 @@ class Report:
         for name, values in (("raw frame", self.latencies.frame_ready), ("reduced image", self.latencies.reduced)):
             if values:
                 console.print(f"last read to {name}: worst {max(values):.1f} s")
+        if self.latencies.loop_lag:
+            name, lag_s = max(self.latencies.loop_lag.items(), key=lambda item: item[1])
+            console.print(f"event loop late: worst {lag_s * 1e3:.0f} ms ({name})")
         console.print(f"photometry: median flux / true flux - 1 = {self.photometry_error_median:+.5f}")
         for name in self.verdict.lost:
             console.print(f"[red]lost[/]: {name}")

@@ -10,6 +10,8 @@ from pathlib import Path
 from irisdrs.shared.adapters import open_bus, open_store
 from irisdrs.shared.bus.port import Bus
 from irisdrs.shared.embedded import run, serve_web
+from irisdrs.shared.health import LoopLag
+from irisdrs.shared.metrics import Metrics
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.port import Store
 from irisdrs.simulator.observatory import Observatory, StoreKind
@@ -29,6 +31,8 @@ class Stage:
         Environment of a process that tells it a night.
     idle : coroutine function
         Whether nothing is left to do, as far as can be told.
+    loop_lag : callable
+        Worst delay of this process's event loop, where the services are in it, seconds; processes tell theirs.
     """
 
     settings: HostSettings
@@ -37,17 +41,25 @@ class Stage:
     url: str
     environment: Mapping[str, str]
     idle: Callable[[], Awaitable[bool]]
+    loop_lag: Callable[[], dict[str, float]] = dict
 
 
 @contextlib.asynccontextmanager
 async def embedded_stage(settings: HostSettings) -> AsyncIterator[Stage]:
     """All services in this process."""
+    lag = LoopLag(Metrics())
     async with run(settings) as system, serve_web(system) as url:
+        measuring = asyncio.create_task(lag.run())
 
         async def idle() -> bool:
             return not any(system.bus.depths().values())
 
-        yield Stage(settings, system.bus, system.platform.store, url, os.environ, idle)
+        try:
+            yield Stage(
+                settings, system.bus, system.platform.store, url, os.environ, idle, lambda: {"system": lag.report()}
+            )
+        finally:
+            measuring.cancel()
 
 
 @contextlib.asynccontextmanager
