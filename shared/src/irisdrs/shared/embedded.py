@@ -73,6 +73,7 @@ class EmbeddedSystem:
             service = compose(self.platform)
             if service.web is not None and name not in self.restarts:
                 self.webs.append(service.web)
+            preparing = None if name in self.restarts else asyncio.create_task(service.prepare())
             self.restarts.setdefault(name, 0)
             started.set()
             dispatcher = Dispatcher(
@@ -88,6 +89,8 @@ class EmbeddedSystem:
                 self.restarts[name] += 1
                 _log.error("service died, composing it anew", service=name, exc_info=death)
             finally:
+                if preparing is not None:
+                    await asyncio.gather(preparing, return_exceptions=True)
                 await service.close()
             await asyncio.sleep(RESTART_PAUSE_S)
 

@@ -150,6 +150,7 @@ async def _live(
         if service.web is not None and web is not None:
             url = await stack.enter_async_context(serving(service.web, *web))
             _log.info("answers", service=process.name, url=url)
+        await service.prepare()
         await asyncio.to_thread(software_version)  # takes a second the first time, which the loop has not got
         process.dispatcher = dispatcher = Dispatcher(bus, service, metrics=process.metrics)
         await _run(bus, dispatcher, process, lag)

@@ -1,6 +1,6 @@
 """What a service is to its host: handlers by queue, an optional web application, and something to close."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,12 +61,15 @@ class Service:
         The service's web application.
     close : coroutine function
         Ends worker processes and connections.
+    prepare : coroutine function
+        Does beforehand what the first event would wait for: it may be called once, before or beside the first event.
     """
 
     name: str
     handlers: Mapping[str, Handlers]
     web: FastAPI | None = None
     close: Callable[[], Awaitable[None]] = field(default=_nothing)
+    prepare: Callable[[], Coroutine[Any, Any, None]] = field(default=_nothing)
 
 
 #: The entry point `irisdrs.services` of every service: reads its settings, builds its adapters and handlers.

@@ -1,5 +1,6 @@
 """Compose the service: settings, handlers of each detector."""
 
+import asyncio
 from collections.abc import Sequence
 
 from pydantic import Field
@@ -7,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.handlers import DetectorHandlers
+from irisdrs.readout.warming import warm_up
 from irisdrs.readout.workshop import Workshop
 from irisdrs.shared.bus.topology import readout_queue
 from irisdrs.shared.identifiers import Detector
@@ -34,8 +36,11 @@ def compose(platform: Platform, detectors: Sequence[Detector] = ()) -> Service:
     processor = Processor()
     workshop = Workshop(platform.store, platform.references, platform.threads, processor)
 
+    async def prepare() -> None:
+        await asyncio.get_running_loop().run_in_executor(platform.threads, warm_up, processor)
+
     async def close() -> None:
         processor.shutdown()
 
     handlers = {readout_queue(detector): DetectorHandlers(workshop).handlers() for detector in chosen}
-    return Service(name="readout", handlers=handlers, close=close)
+    return Service(name="readout", handlers=handlers, close=close, prepare=prepare)
