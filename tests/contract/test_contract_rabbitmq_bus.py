@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -11,7 +12,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from irisdrs.shared.bus.declarations import declared_queues, definitions
 from irisdrs.shared.bus.port import BusOutage, TopologyConflict
 from irisdrs.shared.bus.rabbitmq import RabbitMQBus
-from irisdrs.shared.bus.topology import QUEUES
+from irisdrs.shared.bus.topology import EVENTS, QUEUES
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.testing.bus_contract import IMG1, READ, USED, BusContract, next_of
 from irisdrs.shared.testing.servers.rabbitmq import RabbitMQNode
@@ -64,6 +65,22 @@ async def test_a_consumer_whose_queue_is_deleted_says_so(bus: RabbitMQBus, amqp_
     await fresh.open()
     await fresh.publish(READ, b"1", mandatory=True)
     await fresh.close()
+
+
+async def test_what_the_broker_refuses_is_sent_again(bus: RabbitMQBus) -> None:
+    channel = await bus._in.channel()
+    arguments: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    full = await channel.declare_queue("full", durable=True, arguments=arguments)
+    await full.bind(EVENTS, "iris.full")
+    await bus.publish("iris.full", b"1", mandatory=True)
+    waiting = asyncio.create_task(bus.publish("iris.full", b"2", mandatory=True))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(waiting), 0.5)
+    await full.purge()
+    await asyncio.wait_for(waiting, 20.0)
+    message = await full.get(no_ack=True)
+    assert message is not None
+    assert message.body == b"2"
 
 
 async def test_wrong_credentials_say_what_to_set(rabbitmq: RabbitMQNode) -> None:

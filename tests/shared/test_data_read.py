@@ -1,6 +1,7 @@
 """Level-0 reads: nothing is lost, nothing damaged is taken, nothing is unpacked before its size is known."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
@@ -200,3 +201,27 @@ def test_a_read_without_a_keyword_is_refused() -> None:
         hdus.writeto(out)
     with pytest.raises(CorruptObject, match="READ_NO"):
         decode_read(out.getvalue(), SHAPE)
+
+
+def test_many_threads_at_once_give_the_same_bytes() -> None:
+    pixels, header = ramp_pixels(), read_header()
+    alone = encode_read(pixels, header)
+
+    def there_and_back(_: int) -> bytes:
+        packed = encode_read(pixels, header)
+        assert np.array_equal(decode_read(packed, SHAPE)[0], pixels)
+        return packed
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(there_and_back, range(32))) == {alone}
+
+
+def test_a_shortage_of_memory_says_nothing_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = encode_read(ramp_pixels(), read_header())
+
+    def no_room(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ReadHeader, "from_cards", no_room)
+    with pytest.raises(MemoryError):
+        decode_read(packed, SHAPE)

@@ -4,11 +4,13 @@ Level-0 reads are lossless RICE_1 tiles of unsigned 16-bit integers. Nothing tha
 a path or the order of a set, so that the same content gives the same bytes.
 """
 
+import functools
 import io
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import asdf
 import numpy as np
@@ -32,6 +34,24 @@ _UINT16_ZERO = 32768
 _CHECKSUM_COMMENT = "HDU checksum"
 
 
+#: NumPy parses the column formats of packed tables with `ast`, which CPython 3.11 cannot do in two threads at once:
+#: "AST constructor recursion depth mismatch" (gh-106905). Packing holds the interpreter's lock anyway.
+_PACKED = threading.RLock()
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _one_at_a_time(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    @functools.wraps(function)
+    def locked(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with _PACKED:
+            return function(*args, **kwargs)
+
+    return locked
+
+
+@_one_at_a_time
 def encode_read(pixels: NDArray[np.uint16], header: ReadHeader) -> bytes:
     """Write a read as FITS: lossless RICE_1, with checksums; the same content gives the same bytes.
 
@@ -63,6 +83,7 @@ def encode_read(pixels: NDArray[np.uint16], header: ReadHeader) -> bytes:
         return _written(hdus)
 
 
+@_one_at_a_time
 def decode_read(data: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.uint16], ReadHeader]:
     """Read a level-0 read. All sizes are checked in the headers before a pixel is unpacked.
 
@@ -91,6 +112,7 @@ def decode_read(data: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.uint16]
         return np.asarray(hdus[1].data, dtype=np.uint16), header
 
 
+@_one_at_a_time
 def check_read(data: bytes, shape: tuple[int, int]) -> ReadHeader:
     """Check a level-0 read and give its header. Pixels are not unpacked: their checksum covers them.
 
@@ -123,6 +145,7 @@ def decode_detector_read(data: bytes, shape: tuple[int, int]) -> tuple[NDArray[n
         return np.array(image.data, dtype=np.uint16), header
 
 
+@_one_at_a_time
 def is_packed(data: bytes) -> bool:
     """Whether a FITS file holds a packed image, as level-0 reads do.
 
@@ -154,6 +177,7 @@ def _header_of(primary: Any, said: tuple[int, int], shape: tuple[int, int]) -> R
     return header
 
 
+@_one_at_a_time
 def read_header(source: bytes | Path) -> ReadHeader:
     """What a level-0 read says of itself, without its pixels.
 
@@ -239,6 +263,8 @@ def _readable(what: str) -> Iterator[None]:
         yield
     except (CorruptObject, WrongShape):
         raise
+    except (MemoryError, SystemError):
+        raise  # says nothing of the bytes: the same file may be read in a moment
     except Exception as error:  # damaged bytes raise anything: OSError, KeyError, struct.error ...
         raise CorruptObject(f"Cannot read {what}: {type(error).__name__}: {error}") from error
 
@@ -321,6 +347,7 @@ def model_name(source: bytes | Path | str) -> str:
         return str(hdus[0].header["DATAMODL"])
 
 
+@_one_at_a_time
 def headers(source: bytes | Path) -> list[dict[str, object]]:
     """Headers of all HDUs as JSON-able mappings; no pixel is read.
 
