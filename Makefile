@@ -62,7 +62,7 @@ bench: $(READY) $(SWIFT) rabbitmq
 
 # How fast events and objects travel over RabbitMQ and S3.
 bench-bus: $(READY) $(SWIFT) rabbitmq
-	$(BIN)/python -m pytest -s tests/benchmarks/bench_bus.py tests/benchmarks/bench_store_put.py
+	$(BIN)/python -m pytest -s tests/benchmarks/bench_bus.py tests/benchmarks/bench_store_put.py tests/benchmarks/bench_loop_delay.py
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache

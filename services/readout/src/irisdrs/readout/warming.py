@@ -33,7 +33,7 @@ def warm_up(processor: Processor) -> None:
         gain=ones,
         read_noise=9.0 * ones,
     )
-    header = _header()
+    header = read_header_of(_SHAPE)
     pixels, _ = decode_read(encode_read(np.full(_SHAPE, 5000, np.uint16), header), _SHAPE)
     for mode in (SamplingMode.CDS, SamplingMode.UTR):
         state = processor.open(calibration, mode, 1.0)
@@ -45,7 +45,8 @@ def warm_up(processor: Processor) -> None:
         to_file(processor.close(state), header, _TIME, 4, {})
 
 
-def _header() -> ReadHeader:
+def read_header_of(shape: tuple[int, int]) -> ReadHeader:
+    """Header of a read that nobody took."""
     return ReadHeader(
         observation="2030A-000-000",
         detector=Detector.IMG1,
@@ -68,5 +69,5 @@ def _header() -> ReadHeader:
         dec_deg=0.0,
         position_angle_deg=0.0,
         airmass=1.0,
-        shape=_SHAPE,
+        shape=shape,
     )
