@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from irisdrs.shared.metrics import Metrics
 
@@ -14,12 +14,12 @@ from irisdrs.shared.metrics import Metrics
 _SAMPLE_S = 0.02
 
 
-def health_application(metrics: Metrics, not_ready: Callable[[], str | None]) -> FastAPI:
+def health_application(registry: CollectorRegistry, not_ready: Callable[[], str | None]) -> FastAPI:
     """`/health/live`, `/health/ready`, `/metrics`.
 
     Parameters
     ----------
-    metrics : Metrics
+    registry : CollectorRegistry
     not_ready : callable
         Why the process is not ready, None when it is.
     """
@@ -38,7 +38,7 @@ def health_application(metrics: Metrics, not_ready: Callable[[], str | None]) ->
 
     @app.get("/metrics")
     async def figures() -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
 

@@ -107,7 +107,7 @@ async def serve(settings: HostSettings, name: str, compose: Compose, web: tuple[
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    health = health_application(process.metrics, process.not_ready)
+    health = health_application(process.metrics.registry, process.not_ready)
     async with serving(health, settings.health_host, settings.health_port) as url:
         _log.info("started", service=name, health=url)
         life = asyncio.create_task(_live(settings, process, compose, web, lag))

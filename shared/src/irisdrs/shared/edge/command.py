@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -14,11 +15,14 @@ from irisdrs.shared import logs
 from irisdrs.shared.edge.edge import Edge
 from irisdrs.shared.edge.incoming import Incoming
 from irisdrs.shared.edge.line import open_line
+from irisdrs.shared.edge.metrics import spool_metrics, why_not_ready
 from irisdrs.shared.edge.progress import survey
 from irisdrs.shared.edge.spool import Spool
 from irisdrs.shared.errors import Fatal
+from irisdrs.shared.health import health_application
 from irisdrs.shared.observation import ObservationPlan
 from irisdrs.shared.settings import HostSettings
+from irisdrs.shared.web_server import serving
 
 
 def edge(
@@ -68,15 +72,11 @@ async def _until_stopped(
         if spool.depth:
             console.print(f"{plan.observation}: what was left in the spool goes first: {_contents(spool)}")
         console.print(f"{plan.observation}: taking reads from {incoming}. Ctrl-C ends it; what is spooled stays.")
-        working = asyncio.create_task(_work(incoming, plan, settings, url, spool))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if working.done():
-            working.result()
-        else:
-            working.cancel()
-            await asyncio.wait({working})
+        health = health_application(spool_metrics(spool), lambda: why_not_ready(spool))
+        async with serving(health, settings.health_host, settings.health_port) as health_url:
+            console.print(f"Health and metrics at {health_url}")
+            done = await _done_before(stop, _work(incoming, plan, settings, url, spool))
+        if not done:
             console.print(f"Stopped. {_contents(spool)}. Start the same command again to go on.")
             return
     finally:
@@ -87,6 +87,19 @@ async def _until_stopped(
             remedy=f"They are in {spool.folder / 'damaged'}, with the reasons beside.",
         )
     console.print(f"{plan.observation}: everything is in and told")
+
+
+async def _done_before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Work until it is done or until one is asked to stop; says which."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        working.result()
+        return True
+    working.cancel()
+    await asyncio.wait({working})
+    return False
 
 
 async def _work(incoming: Path, plan: ObservationPlan, settings: HostSettings, url: str | None, spool: Spool) -> None:
