@@ -1,13 +1,14 @@
 """Which adapters a process uses: the only reader of the settings that name servers."""
 
 import contextlib
+import math
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import structlog
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from irisdrs.shared.bus.rabbitmq import RabbitMQBus
 from irisdrs.shared.errors import Fatal, Outage
@@ -25,11 +26,13 @@ TRY_AGAIN_MAX_S = 5.0
 
 
 @contextlib.asynccontextmanager
-async def open_bus(settings: HostSettings, name: str) -> AsyncIterator[RabbitMQBus]:
-    """The bus that the settings name; waits for a broker that is away.
+async def open_bus(settings: HostSettings, name: str, patience_s: float = math.inf) -> AsyncIterator[RabbitMQBus]:
+    """The bus that the settings name; waits for a broker that is away, for so long.
 
     Raises
     ------
+    Outage
+        If it stays away.
     Fatal
         If none is named, it refuses us, or has another topology.
     """
@@ -37,18 +40,20 @@ async def open_bus(settings: HostSettings, name: str) -> AsyncIterator[RabbitMQB
         raise Fatal("No broker is named.", remedy="Set IRIS_AMQP_URL: amqp://user:password@host:port/vhost.")
     bus = RabbitMQBus(settings.amqp_url.get_secret_value(), name)
     try:
-        await patiently(bus.open)
+        await patiently(bus.open, patience_s)
         yield bus
     finally:
         await bus.close()
 
 
 @contextlib.asynccontextmanager
-async def open_store(settings: HostSettings, scratch: Path) -> AsyncIterator[Store]:
-    """The store that the settings name; waits for a server that is away.
+async def open_store(settings: HostSettings, scratch: Path, patience_s: float = math.inf) -> AsyncIterator[Store]:
+    """The store that the settings name; waits for a server that is away, for so long.
 
     Raises
     ------
+    Outage
+        If it stays away.
     Fatal
         If it refuses us, or cannot keep what it must.
     """
@@ -57,7 +62,7 @@ async def open_store(settings: HostSettings, scratch: Path) -> AsyncIterator[Sto
         return
     store = s3_store(settings, scratch)
     try:
-        await patiently(store.open)
+        await patiently(store.open, patience_s)
         yield store
     finally:
         await store.close()
@@ -92,10 +97,13 @@ def empty_scratch(settings: HostSettings, name: str) -> Path:
     return scratch.resolve()
 
 
-async def patiently(reach: Callable[[], Awaitable[None]]) -> None:
-    """Do what needs a server, again and again while it is away."""
+async def patiently(reach: Callable[[], Awaitable[None]], patience_s: float = math.inf) -> None:
+    """Do what needs a server, again and again while it is away, for so long."""
     async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(Outage), wait=wait_exponential(0.1, max=TRY_AGAIN_MAX_S), reraise=True
+        retry=retry_if_exception_type(Outage),
+        wait=wait_exponential(0.1, max=TRY_AGAIN_MAX_S),
+        stop=stop_after_delay(patience_s),
+        reraise=True,
     ):
         with attempt:
             try:

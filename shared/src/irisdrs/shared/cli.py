@@ -63,12 +63,15 @@ def topology(
         bool, typer.Option("--definitions", help="As RabbitMQ definitions JSON, for `rabbitmqctl import_definitions`")
     ] = False,
     picture: Annotated[bool, typer.Option("--picture", help="As a Mermaid flowchart")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Compare the broker of $IRIS_AMQP_URL with it")] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Declare it on the broker of $IRIS_AMQP_URL; fails where that has something else"),
+    ] = False,
     vhost: Annotated[str, typer.Option(help="Virtual host of the definitions")] = "/",
 ) -> None:
     """Show the topology: which events there are, who tells them, and which queues take them.
 
-    --check declares it on the broker; a queue or an exchange that is there and differs ends it with 1.
+    --check changes nothing that is there: a queue or an exchange that differs is named, and ends it with 1.
     """
     from irisdrs.shared.bus import declarations  # noqa: PLC0415 - RabbitMQ's client and all events
     from irisdrs.shared.bus import picture as pictures  # noqa: PLC0415
@@ -93,6 +96,7 @@ async def _check_broker(console: Console) -> None:
     url = HostSettings().amqp_url
     if url is None:
         raise Fatal("No broker is named.", remedy="Set IRIS_AMQP_URL: amqp://user:password@host:port/vhost.")
+    logs.configure(HostSettings(log_level="error"))
     bus = RabbitMQBus(url.get_secret_value(), "topology")
     try:
         await bus.open()

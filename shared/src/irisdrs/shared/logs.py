@@ -26,3 +26,5 @@ def configure(settings: HostSettings) -> None:
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, force=True)
+    for library in ("aiormq", "aio_pika"):  # log with tracebacks what they also raise, and we say in our words
+        logging.getLogger(library).setLevel(logging.CRITICAL)

@@ -121,6 +121,8 @@ def _ask_file(path: Path, wanted: ProductFilter, limit: int) -> ProductPage:
 
 
 def _ask_server(url: str, wanted: ProductFilter, limit: int) -> ProductPage:
+    if not url.startswith(("http://", "https://")):
+        raise QueryFailed(f"{url!r} is no URL.", remedy="Write it as http://127.0.0.1:8080.")
     parameters = wanted.model_dump(mode="json", exclude_none=True, exclude={"cone", "exposure_type"})
     parameters["limit"] = limit
     if wanted.exposure_type is not None:

@@ -6,10 +6,19 @@ from irisdrs.shared.crds import register
 from irisdrs.shared.crds.cache import Cache, context_in_force
 from irisdrs.shared.crds.mappings import load_context, reference_mappings, rows_of
 from irisdrs.shared.crds.names import is_context_name
+from irisdrs.shared.errors import Fatal
 
 
 def contexts(cache_dir: Path) -> dict[str, bool]:
-    """Contexts of a cache by name, oldest first, and whether it is the one in force."""
+    """Contexts of a cache by name, oldest first, and whether it is the one in force.
+
+    Raises
+    ------
+    Fatal
+        If there is no such folder.
+    """
+    if not cache_dir.is_dir():
+        raise Fatal(f"There is no folder {cache_dir}.", remedy="Name the CRDS cache with --cache, e.g. demo/crds.")
     cache = Cache(cache_dir.absolute())
     in_force = context_in_force(cache)
     names = sorted(path.name for path in cache.mappings.glob("*.pmap") if is_context_name(path.name))

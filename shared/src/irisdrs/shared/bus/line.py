@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aio_pika
 import structlog
@@ -53,7 +53,9 @@ class Line:
 
     def __init__(self, url: str, name: str, queues: Sequence[Queue]) -> None:
         parts = urlsplit(url)
-        self.where = f"{parts.hostname}:{parts.port or 5672}, virtual host {parts.path.removeprefix('/') or '/'!r}"
+        self.where = (
+            f"{parts.hostname}:{parts.port or 5672}, virtual host {unquote(parts.path.removeprefix('/')) or '/'!r}"
+        )
         self._url, self._name, self._queues = url, name, queues
         self._user = parts.username or "guest"
         self._connection: AbstractConnection | None = None

@@ -1,6 +1,7 @@
 """The line from the edge to the system: RabbitMQ and the store that the settings name, or `iris up` on this machine."""
 
 import contextlib
+import math
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -34,11 +35,13 @@ class Line:
 
 
 @contextlib.asynccontextmanager
-async def open_line(settings: HostSettings, url: str) -> AsyncIterator[Line]:
+async def open_line(settings: HostSettings, url: str, patience_s: float = math.inf) -> AsyncIterator[Line]:
     """Open the line: over RabbitMQ where ``IRIS_AMQP_URL`` is set, else to `iris up` at a URL.
 
     Raises
     ------
+    Outage
+        If a server stays away for longer than `patience_s`.
     Fatal
         If a server refuses us, or something is not set.
     """
@@ -50,7 +53,10 @@ async def open_line(settings: HostSettings, url: str) -> AsyncIterator[Line]:
             await intake.close()
         return
     with tempfile.TemporaryDirectory(prefix="iris-edge-") as scratch:
-        async with open_store(settings, Path(scratch)) as store, open_bus(settings, "edge") as bus:
+        async with (
+            open_store(settings, Path(scratch), patience_s) as store,
+            open_bus(settings, "edge", patience_s) as bus,
+        ):
 
             async def tell(events: Sequence[Event]) -> None:
                 await publish(bus, "edge", events)

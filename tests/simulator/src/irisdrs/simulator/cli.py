@@ -24,6 +24,9 @@ from irisdrs.simulator.host import check_host
 from irisdrs.simulator.night import Night, plan_observation, play
 from irisdrs.simulator.observatory import StoreKind
 
+#: How long a night waits for a broker and a store that are away when it begins, seconds.
+PATIENCE_S = 10.0
+
 app = typer.Typer(help="Simulate the instrument: plans, calibration references, nights.", no_args_is_help=True)
 
 Data = Annotated[Path | None, typer.Option(help="Folder of the system's data [default: $IRIS_DATA_DIR, data]")]
@@ -72,7 +75,7 @@ def night(
     system answers, or when it works on another folder.
     """
     settings = _settings(data)
-    logs.configure(settings)
+    logs.configure(settings.model_copy(update={"log_level": "error"}))  # who plays a night looks at its progress
     console = Console(quiet=quiet)
     address = (url or settings.archive_url).rstrip("/")
     if settings.amqp_url is None:
@@ -105,7 +108,7 @@ def demo(
 
 
 async def _play(what: Night, settings: HostSettings, url: str, console: Console) -> None:
-    async with open_line(settings, url) as line:
+    async with open_line(settings, url, PATIENCE_S) as line:
         spool = Spool(settings.spool_of(what.plan.observation), settings.spool_max_bytes)
         async with Edge(what.plan, line.store, line.tell, spool) as edge:
             await _play_through(what, edge, line, settings.data_dir / "truth", console)

@@ -43,7 +43,10 @@ def up(
     Then, in another terminal: eval "$(iris observatory env)", and play a night with `iris night`.
     """
     if _pid(data) is not None:
-        raise Fatal(f"An observatory runs on {data} already.", remedy="End it with `iris observatory down`.")
+        raise Fatal(
+            f"An observatory runs in the folder {data} already.",
+            remedy=f"End it with `iris observatory down --data {data}` (or `make down`).",
+        )
     data.mkdir(parents=True, exist_ok=True)
     if detach:
         _detach(data, store)
@@ -57,7 +60,9 @@ def down(data: Data = Path("observatory")) -> None:
     """End what `up --detach` has started; what is not finished will be taken up at the next start."""
     pid = _pid(data)
     if pid is None:
-        raise Fatal(f"No observatory runs on {data}.", remedy="Name its folder with --data.")
+        raise Fatal(
+            f"No observatory runs in the folder {data}.", remedy="Name its folder with --data (DATA= with make)."
+        )
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + PATIENCE_S
     while _pid(data) is not None:
@@ -71,7 +76,7 @@ def down(data: Data = Path("observatory")) -> None:
 def env(data: Data = Path("observatory")) -> None:
     """Print the settings of a running observatory, for the shell: eval "$(iris observatory env)"."""
     if _pid(data) is None:
-        raise Fatal(f"No observatory runs on {data}.", remedy="Start one with `iris observatory up`.")
+        raise Fatal(f"No observatory runs in the folder {data}.", remedy="Start one with `iris observatory up`.")
     typer.echo(_environment_file(data).read_text(encoding="utf-8"), nl=False)
 
 
@@ -111,7 +116,8 @@ def _detach(data: Path, store: StoreKind) -> None:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise Fatal("The observatory did not come up.", remedy=f"Read {log}.")
             time.sleep(0.1)
-    console.print(f"The observatory on {data} is up. Its settings: iris observatory env --data {data}")
+    console.print(f"The observatory in {data} is up, its logs are in {data / 'log'}. Its settings, for a shell:")
+    console.print(f'eval "$(iris observatory env --data {data})"', soft_wrap=True, markup=False, highlight=False)
 
 
 def _table(observatory: Observatory) -> Table:
