@@ -12,7 +12,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from irisdrs.shared.bus.declarations import declared_queues, definitions
 from irisdrs.shared.bus.port import BusOutage, TopologyConflict
 from irisdrs.shared.bus.rabbitmq import RabbitMQBus
-from irisdrs.shared.bus.topology import EVENTS, QUEUES
+from irisdrs.shared.bus.topology import EVENTS, QUEUES, exchange_of
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.testing.bus_contract import IMG1, READ, USED, BusContract, next_of
 from irisdrs.shared.testing.servers.rabbitmq import RabbitMQNode
@@ -55,16 +55,49 @@ async def test_what_was_confirmed_and_not_settled_survives_a_power_cut(
         await again.ack()
 
 
-async def test_a_consumer_whose_queue_is_deleted_says_so(bus: RabbitMQBus, amqp_url: str) -> None:
+async def test_a_consumer_whose_queue_is_deleted_says_so(bus: RabbitMQBus) -> None:
     async with bus.consume(IMG1) as deliveries:
         channel = await bus._in.channel()
         await channel.queue_delete(IMG1.name)
         with pytest.raises(BusOutage, match="cut off"):
             await next_of(deliveries)
-    fresh = RabbitMQBus(amqp_url, queues=USED)  # a new process declares it anew
-    await fresh.open()
-    await fresh.publish(READ, b"1", mandatory=True)
-    await fresh.close()
+    async with bus.consume(IMG1) as deliveries:  # which declares it anew
+        await bus.publish(READ, b"1", mandatory=True)
+        assert (await next_of(deliveries)).body == b"1"
+
+
+async def test_the_watchdog_makes_bindings_again_that_somebody_has_removed(bus: RabbitMQBus) -> None:
+    async with bus.consume(IMG1) as deliveries:
+        channel = await bus._in.channel()
+        queue = await channel.get_queue(IMG1.name, ensure=False)
+        for key in IMG1.binding_keys():
+            await queue.unbind(exchange_of(key), key)
+        assert await bus.stalled() is None
+        await bus.publish(READ, b"1", mandatory=True)
+        assert (await next_of(deliveries)).body == b"1"
+
+
+async def test_a_publisher_recovers_when_a_queue_that_was_full_takes_messages_again(
+    bus: RabbitMQBus, rabbitmq: RabbitMQNode, amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vhost = amqp_url.rpartition("/")[2]
+    monkeypatch.setattr("irisdrs.shared.bus.rabbitmq.CONFIRM_S", 1.0)  # give up soon
+    await asyncio.to_thread(
+        rabbitmq.control, "set_policy", "--vhost", vhost, "full", r"^iris\.q\.archive$", '{"max-length":3}'
+    )
+    with pytest.raises(BusOutage, match="does not take"):
+        for _ in range(50):
+            await bus.publish(READ, b"much", mandatory=True)
+    await asyncio.to_thread(rabbitmq.control, "clear_policy", "--vhost", vhost, "full")
+
+    async def until_taken() -> None:
+        while True:
+            try:
+                return await bus.publish(READ, b"1", mandatory=True)
+            except BusOutage:
+                await asyncio.sleep(0.1)
+
+    await asyncio.wait_for(until_taken(), 60.0)
 
 
 async def test_what_the_broker_refuses_is_sent_again(bus: RabbitMQBus) -> None:

@@ -53,6 +53,7 @@ class _Process:
     metrics: Metrics
     dispatcher: Dispatcher | None = None
     stopping: bool = False
+    broker_away: bool = False
 
     @property
     def state(self) -> Literal["starting", "ready", "outage", "stopping"]:
@@ -60,7 +61,7 @@ class _Process:
             return "stopping"
         if self.dispatcher is None:
             return "starting"
-        return "ready" if self.dispatcher.ready else "outage"
+        return "ready" if self.dispatcher.ready and not self.broker_away else "outage"
 
     def not_ready(self) -> str | None:
         return (
@@ -160,7 +161,12 @@ async def _run(bus: RabbitMQBus, dispatcher: Dispatcher, process: _Process, lag:
     """Dispatch until stopped; end as soon as anything beside it fails."""
     tasks = [
         asyncio.create_task(work)
-        for work in (dispatcher.run(), lag.run(), _watch(bus, dispatcher), _report(bus, dispatcher, process, lag))
+        for work in (
+            dispatcher.run(),
+            lag.run(),
+            _watch(bus, process, dispatcher),
+            _report(bus, dispatcher, process, lag),
+        )
     ]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -199,16 +205,18 @@ async def _composed(compose: Compose, platform: Platform) -> Service:
     return made[0]
 
 
-async def _watch(bus: RabbitMQBus, dispatcher: Dispatcher) -> None:
+async def _watch(bus: RabbitMQBus, process: _Process, dispatcher: Dispatcher) -> None:
     """End the process when its subscriptions get nothing though there is something."""
     while True:
         await asyncio.sleep(WATCH_S)
-        if dispatcher.outage:
-            continue
-        with contextlib.suppress(BusOutage):
+        try:
             problem = await bus.stalled()
-            if problem:
-                raise Unhealthy(problem, remedy="Its supervisor starts it anew; look into the broker's log.")
+        except BusOutage:
+            process.broker_away = True
+            continue
+        process.broker_away = False
+        if problem and not dispatcher.outage:
+            raise Unhealthy(problem, remedy="Its supervisor starts it anew; look into the broker's log.")
 
 
 async def _report(bus: RabbitMQBus, dispatcher: Dispatcher, process: _Process, lag: LoopLag) -> None:

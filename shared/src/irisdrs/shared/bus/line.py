@@ -82,6 +82,19 @@ class Line:
             await channel.initialize(timeout=ANSWER_S)
             return channel
 
+    async def declare(self, *queues: Queue) -> None:
+        """Declare rows of the table with their bindings; what is there already stays as it is.
+
+        Raises
+        ------
+        BusOutage, Fatal, TopologyConflict
+            See `channel`.
+        """
+        channel = await self.channel()
+        with self.errors():
+            await self._declare(channel, queues)
+            await channel.close()
+
     async def close(self) -> None:
         """Close the connection; what consumers held goes back to its queues."""
         if self._connection is not None:
@@ -121,21 +134,21 @@ class Line:
             self._url, timeout=ANSWER_S, client_properties={"connection_name": self._name}, heartbeat=HEARTBEAT_S
         )
         try:
-            await self._declare(connection)
+            channel = await connection.channel(publisher_confirms=False)
+            for name, kind in EXCHANGES.items():
+                await channel.declare_exchange(name, kind, durable=True, timeout=ANSWER_S)
+            await self._declare(channel, self._queues)
+            await channel.close()
         except BaseException:
             await connection.close()
             raise
         _log.info("connected to RabbitMQ", where=self.where, line=self._name)
         return connection
 
-    async def _declare(self, connection: AbstractConnection) -> None:
-        """Declare the table; a second time it changes nothing."""
-        channel = await connection.channel(publisher_confirms=False)
+    async def _declare(self, channel: AbstractChannel, queues: Sequence[Queue]) -> None:
+        underlay = await channel.get_underlay_channel()
         try:
-            for name, kind in EXCHANGES.items():
-                await channel.declare_exchange(name, kind, durable=True, timeout=ANSWER_S)
-            underlay = await channel.get_underlay_channel()
-            for queue in self._queues:
+            for queue in queues:
                 for one in declared_queues(queue):
                     arguments = dict(one.arguments)
                     await underlay.queue_declare(one.name, durable=True, arguments=arguments, timeout=ANSWER_S)
@@ -146,4 +159,3 @@ class Line:
                 f"RabbitMQ at {self.where} has something else than the topology says: {error}.",
                 remedy="Compare with `iris topology`; drain and delete what differs, then start again.",
             ) from error
-        await channel.close()

@@ -88,7 +88,8 @@ class RabbitMQBus:
 
     @contextlib.asynccontextmanager
     async def consume(self, queue: Queue) -> AsyncIterator[AsyncIterator[Delivery]]:
-        """Deliveries of a queue."""
+        """Deliveries of a queue, which is declared anew if somebody has deleted it."""
+        await self._in.declare(queue)
         with self._in.errors():
             channel = await self._in.channel()
             consumer = _Consumer(self, queue, channel)
@@ -157,12 +158,15 @@ class RabbitMQBus:
     async def stalled(self) -> str | None:
         """What is wrong with our subscriptions, if something is: the watchdog's question.
 
+        Bindings that somebody has removed are made again.
+
         Raises
         ------
         BusOutage
             If the broker is away, which is another matter.
         """
         for consumer in list(self._consumers):
+            await self._in.declare(consumer.queue)
             ready, consumers = await self.depth(consumer.queue.name)
             problem = consumer.problem(ready, consumers)
             if problem:
@@ -190,6 +194,10 @@ class RabbitMQBus:
                 with attempt:
                     await self._send_once(exchange, key, message, mandatory=mandatory)
         except RetryError as error:
+            # A channel can stay refused after the queue has room again; the next try gets a new one.
+            publishing, self._publishing = self._publishing, None
+            if publishing is not None:
+                await _close(publishing)
             raise BusOutage(
                 f"RabbitMQ at {self._out.where} does not take messages with the key {key}.",
                 remedy="Is a queue full, or a cluster without a majority?",
