@@ -124,6 +124,14 @@ async def test_a_crash_at_the_put_loses_nothing_and_doubles_nothing(files: Night
     assert again == await host.handle(event)
 
 
+async def test_the_frame_of_another_exposure_is_refused(files: Night, host: Host) -> None:
+    event = await host.put(files.raw.read_bytes())
+    other = event.model_copy(update={"exposure": 35, "product_id": event.product_id.replace("0034", "0035")})
+    with pytest.raises(CorruptObject, match="EXP_NO = 34"):
+        await host.handle(other)
+    assert await host.products() == []
+
+
 async def test_a_worker_that_dies_makes_the_event_retryable(files: Night, host: Host, token: Path) -> None:
     event = await host.put(files.raw.read_bytes())
     token.touch()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from irisdrs.archive.catalogue.arrival import Description, Hdu
 from irisdrs.archive.footprint import footprint
+from irisdrs.shared.data.exposure_cards import check_exposure
 from irisdrs.shared.data.fits import headers
 from irisdrs.shared.errors import CorruptObject
 from irisdrs.shared.identifiers import ExposureId
@@ -26,7 +27,7 @@ def description_of(hdus: list[Hdu], exposure: ExposureId) -> Description:
     if not hdus:
         raise CorruptObject(f"The file announced for {exposure} has no HDU.")
     primary, image = _cards(hdus[0]), _cards(_image(hdus))
-    _compare(primary, exposure)
+    check_exposure(primary, exposure)
     shape = _shape(image)
     circle = footprint({**primary, **image}, shape, exposure.detector) if shape else None
     return Description(
@@ -60,18 +61,3 @@ def _shape(cards: Mapping[str, object]) -> tuple[int, int] | None:
     if not isinstance(rows, int) or not isinstance(columns, int) or rows < 1 or columns < 1:
         return None
     return rows, columns
-
-
-def _compare(cards: Mapping[str, object], exposure: ExposureId) -> None:
-    announced = {
-        "OBS_ID": exposure.observation,
-        "DETECTOR": str(exposure.detector),
-        "EXPTYPE": str(exposure.type),
-        "EXP_NO": exposure.number,
-    }
-    for keyword, value in announced.items():
-        if keyword in cards and cards[keyword] != value:
-            raise CorruptObject(
-                f"The file announced for {exposure} says {keyword} = {cards[keyword]!r}.",
-                remedy="It belongs to another exposure: look at who announced it.",
-            )

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from irisdrs.calibrate.identification import crds_parameters, identify
+from irisdrs.calibrate.identification import crds_parameters, identify, primary_cards
 from irisdrs.calibrate.job import RECIPE, REFERENCE_TYPES, Reduced, Reduction
 from irisdrs.calibrate.worker import WorkerPool
 from irisdrs.shared import crash_points
+from irisdrs.shared.data.exposure_cards import check_exposure
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.events import CombinationRequested, FrameReady, FrameReduced, ReductionRequested
 from irisdrs.shared.events.event import Event
@@ -90,7 +91,7 @@ async def _reduced(frame: FrameReady, context: str, workshop: Workshop) -> list[
     with tempfile.TemporaryDirectory(dir=workshop.scratch, prefix="calibrate-") as folder:
         output = Path(folder).absolute() / f"{product}.fits"
         async with store.local(frame.object) as raw:
-            header = await asyncio.to_thread(crds_parameters, raw)
+            header = await asyncio.to_thread(_parameters, raw, frame)
             chosen = await workshop.references.best_references(header, REFERENCE_TYPES, context)
             job = identify(_inputs(frame), chosen, context)
             key = keys.product_key(frame.night, product, job.inputs_hash, job.job_hash)
@@ -102,6 +103,12 @@ async def _reduced(frame: FrameReady, context: str, workshop: Workshop) -> list[
         put = await store.put_file(key, output, metadata=to_metadata(_facts(frame, product, job, reduced)))
         crash_points.reach("calibrate.put.after")
     return [from_metadata(FrameReduced, put.stored)]
+
+
+def _parameters(raw: Path, frame: FrameReady) -> dict[str, str]:
+    """CRDS matching parameters of a frame, after a look whether the file is the frame that was announced."""
+    check_exposure(primary_cards(raw), frame.exposure_id)
+    return crds_parameters(raw)
 
 
 def _product(frame: FrameReady) -> ProductId:

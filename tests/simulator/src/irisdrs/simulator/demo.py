@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,8 +82,9 @@ def prepare_references(plan: ObservationPlan, cache: Path, seed: int) -> str:
     """Write the references of a plan's detectors from their truth, and a CRDS context around them."""
     sampling = plan.sampling
     context = ""
+    cache.parent.mkdir(parents=True, exist_ok=True)
     for detector in plan.detectors:
-        folder = cache.parent / "references" / detector
+        folder = Path(tempfile.mkdtemp(dir=cache.parent, prefix="references-"))  # two nights may be prepared at once
         truths = [DetectorTruth(detector, sampling.shape, seed)]
         files = write_references(folder, truths, plan.filter, sampling.mode, sampling.ramp_time_s, plan.night)
         context = build_context(cache, files, take=True)
