@@ -58,7 +58,9 @@ test: lint $(SWIFT) rabbitmq
 	$(BIN)/python -m pytest --numprocesses 2
 
 bench: $(READY) $(SWIFT) rabbitmq
-	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py'
+	$(BIN)/python -m pytest -s tests/benchmarks -o python_files='bench_*.py'
+	$(BIN)/python tests/benchmarks/bench_readout_fold.py
+	$(BIN)/python tests/benchmarks/bench_simulator_read.py
 
 # How fast events and objects travel over RabbitMQ and S3.
 bench-bus: $(READY) $(SWIFT) rabbitmq

@@ -178,3 +178,17 @@ async def _tell_until_heard(bus: RabbitMQBus) -> None:
     while True:
         await bus.publish(READ, b"2", mandatory=True)
         await asyncio.sleep(0.1)
+
+
+async def test_the_age_of_a_delivery_counts_from_its_arrival(bus: RabbitMQBus) -> None:
+    for body in (b"1", b"2"):
+        await bus.publish(READ, body, mandatory=True)
+    async with bus.consume(IMG1) as deliveries:
+        first = await next_of(deliveries)
+        (consumer,) = bus._consumers
+        while consumer.in_flight < 2:  # until the second one waits here, too
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        second = await next_of(deliveries)
+        assert second.age_s >= 0.3
+        assert first.age_s >= second.age_s

@@ -90,7 +90,9 @@ class EmbeddedSystem:
                 _log.error("service died, composing it anew", service=name, exc_info=death)
             finally:
                 if preparing is not None:
-                    await asyncio.gather(preparing, return_exceptions=True)
+                    (problem,) = await asyncio.gather(preparing, return_exceptions=True)
+                    if isinstance(problem, Exception):
+                        _log.error("could not prepare for the first event", service=name, exc_info=problem)
                 await service.close()
             await asyncio.sleep(RESTART_PAUSE_S)
 

@@ -232,12 +232,15 @@ class RabbitMQBus:
                     for exchange in (EVENTS, WORK):
                         await queue.bind(exchange, key, timeout=ANSWER_S)
 
-                async def take(message: AbstractIncomingMessage) -> None:
+                def hear(body: bytes | None) -> None:
                     if inbox.full():
                         inbox.get_nowait()
-                    inbox.put_nowait(message.body)
+                    inbox.put_nowait(body)
 
-                channel.close_callbacks.add(lambda *_: inbox.put_nowait(None))
+                async def take(message: AbstractIncomingMessage) -> None:
+                    hear(message.body)
+
+                channel.close_callbacks.add(lambda *_: hear(None))
                 await queue.consume(take, no_ack=True, timeout=ANSWER_S)
         except BaseException:
             await _close(channel)
@@ -262,7 +265,7 @@ class _Consumer:
 
     def __init__(self, bus: RabbitMQBus, queue: Queue, channel: AbstractChannel) -> None:
         self._bus, self.queue, self._channel = bus, queue, channel
-        self._inbox: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
+        self._inbox: asyncio.Queue[_RabbitMQDelivery | None] = asyncio.Queue()
         self.cut = False
         self.in_flight = 0
         self._ever = False
@@ -281,17 +284,17 @@ class _Consumer:
         return self
 
     async def __anext__(self) -> "_RabbitMQDelivery":
-        message = await self._inbox.get()
-        if message is None:
+        delivery = await self._inbox.get()
+        if delivery is None:
             self._inbox.put_nowait(None)  # for whoever else waits
             raise BusOutage(f"The subscription to {self.queue.name} has been cut off.")
-        return _RabbitMQDelivery(self._bus, self, message)
+        return delivery
 
     async def _take(self, message: AbstractIncomingMessage) -> None:
         self._ever = True
         self._last_s = time.monotonic()
         self.in_flight += 1
-        self._inbox.put_nowait(message)
+        self._inbox.put_nowait(_RabbitMQDelivery(self._bus, self, message))  # its age counts from here, as the broker's
 
     def _cut_off(self) -> None:
         if not self.cut:
