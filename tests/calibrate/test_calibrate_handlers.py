@@ -65,16 +65,16 @@ def cache(files: Night, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 @pytest.fixture(scope="module")
 def token(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """While this file is there, the worker process dies at its crash point, once."""
-    return tmp_path_factory.mktemp("token") / "kill"
+    return tmp_path_factory.mktemp("crash-points") / "calibrate.worker.reduce"
 
 
 @pytest.fixture(scope="module")
 def workers(token: Path) -> Iterator[WorkerPool]:
-    os.environ["IRIS_CRASH_POINT"] = f"calibrate.worker.reduce@{token}"
+    os.environ[crash_points.FOLDER] = str(token.parent)
     pool = WorkerPool(1, 100, 60.0)
     yield pool
     asyncio.run(pool.close())
-    del os.environ["IRIS_CRASH_POINT"]
+    del os.environ[crash_points.FOLDER]
 
 
 @pytest.fixture

@@ -76,13 +76,15 @@ class Site:
     @asynccontextmanager
     async def edge(self, crash_point: str = "") -> AsyncIterator[asyncio.subprocess.Process]:
         """A process that runs `iris edge`."""
-        (self.home / "token").touch()
         arguments = ("--incoming", "incoming", "--plan", "plan.json", "--data", "data", "--url", self.url)
-        environment = {"IRIS_CRASH_POINT": f"{crash_point}@token"} if crash_point else {}
+        points = self.home / "crash-points"
+        points.mkdir(exist_ok=True)
+        if crash_point:
+            (points / crash_point).touch()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", EDGE, *arguments),
             cwd=self.home,
-            env=os.environ | environment,
+            env=os.environ | {crash_points.FOLDER: str(points)},
             stderr=subprocess.PIPE,
         )
         try:
@@ -142,7 +144,7 @@ async def test_a_process_that_dies_at_every_named_point_loses_and_doubles_nothin
             made.bring(next(reads))
             async with made.edge(point) as process:
                 assert await process.wait() == crash_points.KILLED, point
-            assert not (made.home / "token").exists()
+            assert not list((made.home / "crash-points").iterdir())
         for header in reads:
             made.bring(header)
         async with made.edge() as process:

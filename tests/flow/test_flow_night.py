@@ -5,25 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.flow.test_flow_crash_points import SERVICE_POINTS, WORKER_POINT
 
 from irisdrs.shared import crash_points
 from irisdrs.simulator.disturbance import BadLine
 
 #: Longest wait for a night to be done, seconds: it takes a few; only a failure waits so long.
 PATIENCE_S = 180.0
-
-CRASHES = (
-    "readout.fold.after",
-    "readout.put.before",
-    "readout.put.after",
-    "calibrate.put.before",
-    "calibrate.put.after",
-    "archive.commit.before",
-    "archive.commit.after",
-    "dispatch.publish.before",
-    "dispatch.publish.after",
-    "dispatch.ack.before",
-)
 
 
 async def until_complete(ground: Any) -> None:
@@ -44,10 +32,11 @@ async def test_a_disturbed_night_ends_as_a_calm_one(
         assert await ground.parked() == {}
         assert sum(ground.system.restarts.values()) == 0
 
-    token = tmp_path / "kill-the-worker"
+    token = tmp_path / "crash-points" / WORKER_POINT
+    token.parent.mkdir()
     token.touch()
-    monkeypatch.setenv("IRIS_CRASH_POINT", f"calibrate.worker.reduce@{token}")
-    for point in CRASHES:
+    monkeypatch.setenv(crash_points.FOLDER, str(token.parent))
+    for point in SERVICE_POINTS:
         crash_points.arm(point)
     async with playground("disturbed") as ground:
         line = BadLine(ground.tell, seed=1, drop=0.15, repeat=0.3, window=12)

@@ -157,9 +157,10 @@ class Dispatcher:
                 raise BadMessage(f"{queue.name} takes no {envelope.type}.")
             self._note(queue, envelope, event)
             events = await self._handle(queue, handler, event, delivery)
-            reach("dispatch.publish.before")
+            point = self._service.name, *(type(told).__name__ for told in events)
+            reach("dispatch.publish.before", *point)
             await self._insist(queue, delivery, lambda: publish(self._bus, self._service.name, events, envelope))
-            reach("dispatch.publish.after")
+            reach("dispatch.publish.after", *point)
         except BusOutage:
             raise  # the broker has taken the delivery back
         except NotDue:
@@ -172,7 +173,7 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - a handler's bug must not stop the others
             await self._retry(queue, delivery, envelope, error)
         else:
-            reach("dispatch.ack.before")
+            reach("dispatch.ack.before", *point)
             await delivery.ack()
             self._told(events)
             _log.debug(

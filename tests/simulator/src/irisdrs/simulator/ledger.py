@@ -62,10 +62,14 @@ def compare(expected: Iterable[str], current: Iterable[str]) -> Verdict:
     )
 
 
-async def current_products(client: httpx.AsyncClient, plan: ObservationPlan) -> list[Mapping[str, object]]:
-    """Rows of all current products of an observation, reads included, as the archive gives them."""
+async def current_products(
+    client: httpx.AsyncClient, plan: ObservationPlan, *, all_versions: bool = False
+) -> list[Mapping[str, object]]:
+    """Rows of all current products of an observation, or of all versions, reads included, as the archive gives them."""
     rows: list[Mapping[str, object]] = []
     parameters: dict[str, str | int] = {"observation": plan.observation, "limit": PAGE}
+    if all_versions:
+        parameters["all_versions"] = "true"
     while True:
         answer = await client.get("/api/products", params=parameters)
         answer.raise_for_status()
