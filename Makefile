@@ -14,7 +14,7 @@ DEBIAN ?= $(notdir $(PYTHON))-venv
 # What only some targets need: the servers that the settings ask for.
 SERVERS := $(if $(filter rabbitmq,$(BUS)),rabbitmq) $(if $(filter s3,$(STORE)),$(SWIFT))
 
-.PHONY: install swift rabbitmq demo up down test lint bench bench-bus clean
+.PHONY: install swift rabbitmq demo up down test lint bench bench-bus bench-lanes clean
 
 install: $(READY)
 
@@ -65,6 +65,10 @@ bench: $(READY) $(SWIFT) rabbitmq
 # How fast events and objects travel over RabbitMQ and S3.
 bench-bus: $(READY) $(SWIFT) rabbitmq
 	$(BIN)/python -m pytest -s tests/benchmarks/bench_bus.py tests/benchmarks/bench_store_put.py tests/benchmarks/bench_loop_delay.py
+
+# Whether real time waits for bulk work.
+bench-lanes: $(READY) rabbitmq
+	$(BIN)/python -m pytest -s tests/benchmarks/bench_lanes.py
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache

@@ -35,7 +35,7 @@ def reduce(job: Reduction) -> Reduced:
         case "hides that memory ran out":
             _read_as_a_library_does()
         case "says its priority":
-            return Reduced(sha256="0" * 64, size=os.getpriority(os.PRIO_PROCESS, 0))
+            return Reduced(sha256="0" * 64, size=os.sched_getscheduler(0))
         case "counts its threads":
             importlib.import_module("numpy")
             return Reduced(sha256="0" * 64, size=len(list(Path("/proc/self/task").iterdir())))

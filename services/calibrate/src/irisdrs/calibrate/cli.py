@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,9 @@ from irisdrs.shared.errors import IrisError
 
 app = typer.Typer(help="Reduce raw science frames: as a service, or offline.", no_args_is_help=True)
 
+#: Nice value of a bulk process beside its workers: it fetches and hashes, and must still answer the broker in time.
+BULK_NICE = 10
+
 
 @app.command()
 def serve(
@@ -29,6 +33,8 @@ def serve(
     from irisdrs.calibrate.main import compose  # noqa: PLC0415 - the command line without a bus starts sooner
     from irisdrs.shared.serve import run_service  # noqa: PLC0415
 
+    if lane == "bulk":
+        os.nice(BULK_NICE)
     run_service(f"calibrate-{lane}", functools.partial(compose, lane=lane))
 
 
