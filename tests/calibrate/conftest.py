@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from irisdrs.shared.data.fits import apply_read_header, to_bytes
+from irisdrs.shared.data.exposure_metadata import apply_read_header
+from irisdrs.shared.data.fits import to_bytes
 from irisdrs.shared.data.models import DarkModel, FlatModel, GainModel, MaskModel, RawFrameModel
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.events import FrameReady

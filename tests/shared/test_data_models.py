@@ -18,7 +18,8 @@ from astropy.io import fits
 from astropy.modeling.models import Pix2Sky_TAN, Shift
 
 import irisdrs.shared.data
-from irisdrs.shared.data.fits import apply_read_header, headers, open_model, to_bytes
+from irisdrs.shared.data.exposure_metadata import apply_read_header
+from irisdrs.shared.data.fits import headers, open_model, to_bytes
 from irisdrs.shared.data.models import (
     MODELS,
     DarkModel,

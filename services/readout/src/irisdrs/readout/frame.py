@@ -5,7 +5,8 @@ from datetime import datetime
 
 from irisdrs.readout.backend import RateFrame
 from irisdrs.readout.membership import Membership
-from irisdrs.shared.data.fits import apply_read_header, to_bytes
+from irisdrs.shared.data.exposure_metadata import apply_read_header
+from irisdrs.shared.data.fits import to_bytes
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.identifiers import ProductId

@@ -1,0 +1,31 @@
+"""The only reader and writer of FITS: `reads` (level 0), `model_files` (data models), `header_cards` (of anything).
+
+Nothing that is written depends on the wall clock, a path or the order of a set, so that the same content gives the same
+bytes.
+"""
+
+from irisdrs.shared.data.fits.header_cards import headers
+from irisdrs.shared.data.fits.model_files import model_name, open_model, to_bytes
+from irisdrs.shared.data.fits.reads import (
+    check_read,
+    claimed_header,
+    decode_detector_read,
+    decode_read,
+    encode_read,
+    is_packed,
+    read_header,
+)
+
+__all__ = [
+    "check_read",
+    "claimed_header",
+    "decode_detector_read",
+    "decode_read",
+    "encode_read",
+    "headers",
+    "is_packed",
+    "model_name",
+    "open_model",
+    "read_header",
+    "to_bytes",
+]

@@ -1,0 +1,90 @@
+"""What all readers and writers of FITS share: opening, size and checksum of HDUs, errors of damaged bytes."""
+
+import functools
+import io
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from astropy.io import fits
+
+from irisdrs.shared.errors import CorruptObject, WrongShape
+
+#: Comment of the checksum cards: a fixed text where astropy would write the time.
+_CHECKSUM_COMMENT = "HDU checksum"
+
+#: NumPy parses the column formats of packed tables with `ast`, which CPython 3.11 cannot do in two threads at once:
+#: "AST constructor recursion depth mismatch" (gh-106905). Packing holds the interpreter's lock anyway.
+_PACKED = threading.RLock()
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def one_at_a_time(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Run a function in one thread at a time with all others that are marked so."""
+
+    @functools.wraps(function)
+    def locked(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with _PACKED:
+            return function(*args, **kwargs)
+
+    return locked
+
+
+@contextmanager
+def opened(source: bytes | Path | str, **options: Any) -> Iterator[tuple[fits.HDUList, int]]:
+    """HDUs of a file and its size, bytes."""
+    size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
+    with (
+        io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as stream,
+        fits.open(stream, memmap=False, **options) as hdus,
+    ):
+        yield hdus, size
+
+
+def check_size(last: Any, size: int) -> None:
+    """Compare the size of the file with where its last HDU should end."""
+    info = last.fileinfo()
+    if size != info["datLoc"] + info["datSpan"]:
+        raise CorruptObject(f"The file has {size} bytes, its headers say {info['datLoc'] + info['datSpan']}")
+
+
+def verify_checksum(hdu: Any, data: bytes) -> None:
+    """Compare an HDU's bytes with its CHECKSUM, which makes their ones' complement sum minus zero (FITS 4.0, J).
+
+    astropy's own check writes the header anew before it sums, and so misses damage that it has read past.
+    """
+    info = hdu.fileinfo()
+    start, end = info["hdrLoc"], info["datLoc"] + info["datSpan"]
+    words = np.frombuffer(data, ">u4", (end - start) // 4, start)
+    total = int(words.sum(dtype=np.uint64))
+    while total > 0xFFFFFFFF:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    if "CHECKSUM" not in hdu.header or total != 0xFFFFFFFF:
+        raise CorruptObject(f"The checksum of the HDU {hdu.name!r} is missing or wrong")
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Turn whatever astropy meets in damaged bytes into `CorruptObject`."""
+    try:
+        yield
+    except (CorruptObject, WrongShape):
+        raise
+    except (MemoryError, SystemError):
+        raise  # says nothing of the bytes: the same file may be read in a moment
+    except Exception as error:  # damaged bytes raise anything: OSError, KeyError, struct.error ...
+        raise CorruptObject(f"Cannot read {what}: {type(error).__name__}: {error}") from error
+
+
+def written(hdus: fits.HDUList) -> bytes:
+    """Bytes of HDUs with checksums that say no time."""
+    for hdu in hdus:
+        hdu.add_checksum(when=_CHECKSUM_COMMENT)
+    out = io.BytesIO()
+    hdus.writeto(out)
+    return out.getvalue()
