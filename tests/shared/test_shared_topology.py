@@ -20,7 +20,7 @@ from irisdrs.shared.bus.topology import (
     binding_key,
 )
 from irisdrs.shared.cli import app
-from irisdrs.shared.events.envelope import EVENT_TYPES
+from irisdrs.shared.events.registry import EVENT_TYPES
 
 README = Path(__file__).parents[2] / "README.md"
 

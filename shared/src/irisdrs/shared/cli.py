@@ -68,13 +68,27 @@ def topology(
         typer.Option("--check", help="Declare it on the broker of $IRIS_AMQP_URL; fails where that has something else"),
     ] = False,
     vhost: Annotated[str, typer.Option(help="Virtual host of the definitions")] = "/",
+    asyncapi: Annotated[
+        bool, typer.Option("--asyncapi", help="As an AsyncAPI 3.0 document; the JSON Schemas: --contract")
+    ] = False,
+    contract: Annotated[
+        Path | None, typer.Option(help="Write AsyncAPI document and JSON Schemas of all messages to this folder")
+    ] = None,
+    release: Annotated[
+        bool, typer.Option("--release", help="With --contract, at a release: no later version may break it")
+    ] = False,
 ) -> None:
     """Show the topology: which events there are, who tells them, and which queues take them.
 
     --check changes nothing that is there: a queue or an exchange that differs is named, and ends it with 1.
+    --contract writes nothing when the events break the contract of the last release (DIR/released), and ends with 1.
     """
     from irisdrs.shared.bus import declarations  # noqa: PLC0415 - RabbitMQ's client and all events
     from irisdrs.shared.bus import picture as pictures  # noqa: PLC0415
+    from irisdrs.shared.contract import files  # noqa: PLC0415
+
+    if release and contract is None:
+        raise typer.BadParameter("--release needs --contract.")
 
     console = Console()
     if check:
@@ -83,6 +97,11 @@ def topology(
         typer.echo(json.dumps(declarations.definitions(vhost), indent=2))
     elif picture:
         typer.echo(pictures.picture())
+    elif asyncapi:
+        typer.echo(files.text(files.current().asyncapi), nl=False)
+    elif contract is not None:
+        (files.freeze if release else files.write)(contract)
+        console.print(f"{contract} has the contract of this version.", highlight=False)
     elif as_json:
         typer.echo(json.dumps(pictures.as_facts(), indent=2))
     else:

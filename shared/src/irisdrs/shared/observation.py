@@ -27,7 +27,10 @@ class SkyPolicy(StrEnum):
 
 
 class Facts(BaseModel):
-    """Frozen facts: no field is added, changed or ignored."""
+    """Frozen facts: a plan that somebody writes has no field too many.
+
+    What is read from the store or the bus may be of a newer minor version: readers validate it with ``extra="ignore"``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

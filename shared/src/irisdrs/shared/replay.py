@@ -4,6 +4,7 @@ Whoever missed a message, or a whole process that died, is healed by telling aga
 find what is done already and announce it again, and make what is missing.
 """
 
+import json
 from collections.abc import AsyncIterator
 
 from irisdrs.shared.events.event import Event
@@ -25,7 +26,7 @@ from irisdrs.shared.store.port import Store
 async def plans(store: Store) -> list[ObservationPlan]:
     """Plans of all observations in the store, oldest night first."""
     keys = await store.keys("observations/")
-    return [ObservationPlan.model_validate_json(await _read(store, key)) for key in keys]
+    return [ObservationPlan.model_validate_json(await _read(store, key), extra="ignore") for key in keys]
 
 
 async def replay(store: Store, plan: ObservationPlan) -> AsyncIterator[Event]:
@@ -40,18 +41,18 @@ async def _replay_exposure(store: Store, plan: ObservationPlan, exposure: Exposu
     prefix = exposure_prefix(plan.night, exposure)
     keys = await store.keys(prefix)
     if f"{prefix}started.json" in keys:
-        yield ExposureStarted.model_validate_json(await _read(store, f"{prefix}started.json"))
+        yield ExposureStarted.at_rest(json.loads(await _read(store, f"{prefix}started.json")))
     for key in keys:
         if key.endswith(".fits"):
             stored = await store.head(key)
             if stored is not None:
                 yield from_metadata(ReadWritten, stored)
         elif "failed-" in key:
-            yield ReadFailed.model_validate_json(await _read(store, key))
+            yield ReadFailed.at_rest(json.loads(await _read(store, key)))
     if f"{prefix}aborted.json" in keys:
-        yield ExposureAborted.model_validate_json(await _read(store, f"{prefix}aborted.json"))
+        yield ExposureAborted.at_rest(json.loads(await _read(store, f"{prefix}aborted.json")))
     if f"{prefix}ended.json" in keys:
-        yield ExposureEnded.model_validate_json(await _read(store, f"{prefix}ended.json"))
+        yield ExposureEnded.at_rest(json.loads(await _read(store, f"{prefix}ended.json")))
 
 
 async def _read(store: Store, key: str) -> bytes:

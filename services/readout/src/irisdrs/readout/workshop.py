@@ -157,7 +157,7 @@ class Workshop:
                 f"{exposure.membership.exposure} belongs to an observation without a plan: {key} is not in the store.",
                 remedy="The edge puts it before the first event. Put it, then re-drive.",
             )
-        return ObservationPlan.model_validate_json(await self._store.get(stored.ref)).crds_context
+        return ObservationPlan.model_validate_json(await self._store.get(stored.ref), extra="ignore").crds_context
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)

@@ -20,6 +20,7 @@ from irisdrs.shared.errors import BadMessage, Fatal, IrisError, NotDue, Outage
 from irisdrs.shared.events.envelope import Envelope, decode, encode
 from irisdrs.shared.events.event import Event
 from irisdrs.shared.events.facts import ProcessingFailed
+from irisdrs.shared.events.registry import READERS, Readers
 from irisdrs.shared.metrics import Metrics
 from irisdrs.shared.service import Handler, Handlers, Service
 
@@ -52,6 +53,8 @@ class Dispatcher:
     hold_s : float
         Longest that an event is held while a server is away; then it is handed back, its attempt unchanged, seconds.
     metrics : Metrics, optional
+    readers : mapping of CloudEvents type to event class, optional
+        Which events are read: those of this version, and of the major version before.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Dispatcher:
         recirculate_s: float = RECIRCULATE_S,
         hold_s: float = HOLD_S,
         metrics: Metrics | None = None,
+        readers: Readers = READERS,
     ) -> None:
         self._bus = bus
         self._service = service
@@ -71,6 +75,7 @@ class Dispatcher:
         self._recirculate_s = recirculate_s
         self._hold_s = hold_s
         self._metrics = metrics or Metrics()
+        self._readers = readers
         self._stopping = asyncio.Event()
         self._subscribed: set[str] = set()
         self._waiting: set[str] = set()
@@ -151,7 +156,7 @@ class Dispatcher:
         """Handle one delivery and settle it: the one acknowledgement."""
         envelope = None
         try:
-            envelope, event = decode(delivery.body)
+            envelope, event = decode(delivery.body, self._readers)
             handler = handlers.get(type(event))
             if handler is None:
                 raise BadMessage(f"{queue.name} takes no {envelope.type}.")

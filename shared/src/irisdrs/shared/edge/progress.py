@@ -96,7 +96,7 @@ async def survey(plan: ObservationPlan, store: Store, spooled: Iterable[str]) ->
     stored = await store.head(observation_key(plan.night, plan.observation))
     if stored is not None:
         progress.note(stored.ref.key)
-        if ObservationPlan.model_validate_json(await store.get(stored.ref)) != plan:
+        if ObservationPlan.model_validate_json(await store.get(stored.ref), extra="ignore") != plan:
             raise Fatal(
                 f"{plan.observation} was started on {plan.night} with another plan.",
                 remedy=f"Give the plan that is in the store under {stored.ref.key}, or another observation.",

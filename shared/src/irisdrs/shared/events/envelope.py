@@ -3,7 +3,6 @@
 Source: CloudEvents 1.0.2 (CNCF), the JSON event format, and its distributed tracing extension (`traceparent`).
 """
 
-import json
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -11,30 +10,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from irisdrs.shared.errors import BadMessage, EventTooLarge
-from irisdrs.shared.events.calibrations import ContextChanged, ReferenceCertified, ReferenceCreated, ReferenceRejected
 from irisdrs.shared.events.event import Event
-from irisdrs.shared.events.facts import (
-    ExposureAborted,
-    ExposureEnded,
-    ExposureStarted,
-    FrameReady,
-    FrameReduced,
-    ObservationEnded,
-    ObservationStarted,
-    ProcessingFailed,
-    ProductCombined,
-    ProductStored,
-    ReadFailed,
-    ReadWritten,
-)
-from irisdrs.shared.events.jobs import (
-    AssociationDue,
-    CombinationRequested,
-    ExposureDue,
-    ReductionRequested,
-    ReprocessRequested,
-)
-from irisdrs.shared.events.telemetry import PreviewUpdated, ServiceStatus, TelemetrySampled
+from irisdrs.shared.events.registry import READERS, Readers, reader
 
 #: Largest message, bytes: pixels never travel on the bus.
 MAX_BYTES = 64 * 1024
@@ -45,43 +22,13 @@ TAI_MINUS_UTC_S = 37
 #: Content type of an encoded envelope.
 CONTENT_TYPE = "application/cloudevents+json"
 
-EVENT_TYPES: dict[str, type[Event]] = {
-    kind.cloud_type(): kind
-    for kind in (
-        ObservationStarted,
-        ObservationEnded,
-        ExposureStarted,
-        ExposureEnded,
-        ExposureAborted,
-        ReadWritten,
-        ReadFailed,
-        TelemetrySampled,
-        ExposureDue,
-        FrameReady,
-        PreviewUpdated,
-        FrameReduced,
-        AssociationDue,
-        CombinationRequested,
-        ProductCombined,
-        ReferenceCreated,
-        ReferenceCertified,
-        ReferenceRejected,
-        ContextChanged,
-        ProductStored,
-        ReprocessRequested,
-        ReductionRequested,
-        ProcessingFailed,
-        ServiceStatus,
-    )
-}
-
 
 class Envelope(BaseModel):
     """One telling of an event: when, by whom, caused by what."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    specversion: Literal["1.0"] = "1.0"
+    specversion: Literal["1.0"] = Field(description="Version of CloudEvents")
     id: str = Field(description="Deterministic id of the event (UUIDv5)")
     type: str = Field(description="org.tmt.iris.drs.<entity>.<verb>.v<version>")
     source: str = Field(description="Who tells it: /iris/drs/<service>")
@@ -114,6 +61,7 @@ def encode(event: Event, source: str, cause: Envelope | None = None) -> bytes:
     now = datetime.now(UTC)
     trace = cause.traceparent.split("-")[1] if cause else secrets.token_hex(16)
     envelope = Envelope(
+        specversion="1.0",
         id=event.event_id,
         type=event.cloud_type(),
         source=f"/iris/drs/{source}",
@@ -134,8 +82,17 @@ def encode(event: Event, source: str, cause: Envelope | None = None) -> bytes:
     return message
 
 
-def decode(message: bytes) -> tuple[Envelope, Event]:
-    """Read a message.
+def decode(message: bytes, readers: Readers = READERS) -> tuple[Envelope, Event]:
+    """Read a message of this version, or of the major version before.
+
+    Fields that this version does not know, in the envelope or anywhere in the data, are ignored: a newer minor version
+    may add some (`shared/decisions/0005`).
+
+    Parameters
+    ----------
+    message : bytes
+    readers : mapping of CloudEvents type to event class, optional
+        What is read.
 
     Raises
     ------
@@ -145,25 +102,24 @@ def decode(message: bytes) -> tuple[Envelope, Event]:
     if len(message) > MAX_BYTES:
         raise BadMessage(f"A message of {len(message)} bytes: at most {MAX_BYTES} are read.")
     try:
-        envelope = Envelope.model_validate_json(message)
+        envelope = Envelope.model_validate_json(message, extra="ignore")
     except ValidationError as error:
         raise BadMessage(f"The message is no CloudEvents envelope: {_short(error)}.") from error
-    kind = EVENT_TYPES.get(envelope.type)
-    if kind is None:
-        raise BadMessage(
-            f"Unknown event type {envelope.type!r}.",
-            remedy="Is the sender of a newer version? Then upgrade and re-drive.",
-        )
+    kind = reader(envelope.type, readers)
+    own = envelope.type == kind.cloud_type()
     try:
-        event = kind.model_validate_json(json.dumps(envelope.data))
-    except ValidationError as error:
+        event = kind.as_told(envelope.data if own else kind.from_previous(envelope.data))
+    except (ValidationError, LookupError, TypeError) as error:
         raise BadMessage(f"The data of {envelope.type} {envelope.subject} do not fit: {_short(error)}.") from error
-    if event.event_id != envelope.id:
+    # How the version before formed its subject, only that version knows.
+    if event.id_of(envelope.type, event.subject if own else envelope.subject) != envelope.id:
         raise BadMessage(f"{envelope.type} {envelope.subject}: the id is not the one of its data.")
     return envelope, event
 
 
-def _short(error: ValidationError) -> str:
+def _short(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return repr(error)
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "the text"
     return f"{where}: {first['msg']}" + (f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else "")

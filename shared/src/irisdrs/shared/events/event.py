@@ -4,12 +4,13 @@ An event is a small frozen fact in the past tense. Its id is computed from what 
 twice is one event. Attributes of the *telling* (time, cause, correlation, trace) belong to the envelope.
 """
 
+import json
 import uuid
 from abc import abstractmethod
 from datetime import date, datetime
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from irisdrs.shared.identifiers import OBSERVATION_PATTERN, Detector, ExposureId, ExposureType
 from irisdrs.shared.store.port import ObjectRef
@@ -36,9 +37,46 @@ class Event(BaseModel):
     mandatory: ClassVar[bool] = True
 
     @classmethod
-    def cloud_type(cls) -> str:
-        """CloudEvents `type`."""
-        return f"{TYPE_PREFIX}.{cls.entity_verb}.v{cls.version}"
+    def cloud_type(cls, version: int | None = None) -> str:
+        """CloudEvents `type`, of this version or of another."""
+        return f"{TYPE_PREFIX}.{cls.entity_verb}.v{version or cls.version}"
+
+    @classmethod
+    def from_previous(cls, data: dict[str, object]) -> dict[str, object]:
+        """The data of the major version before, as this version says them; each version from 2 on has its own.
+
+        It may raise `LookupError` or `TypeError` where the data are not those of that version.
+        """
+        raise TypeError(f"{cls.cloud_type()} has no version before.")
+
+    @classmethod
+    def as_told(cls, data: dict[str, object]) -> Self:
+        """An event of this version from data that another minor version may have written: unknown fields are ignored.
+
+        Building an event in code refuses them.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            If a field does not fit.
+        """
+        return cls.model_validate_json(json.dumps(data), extra="ignore")
+
+    @classmethod
+    def at_rest(cls, data: dict[str, object]) -> Self:
+        """As `as_told`, of data that do not tell their version: this one, or the major version before.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            If they are of neither.
+        """
+        try:
+            return cls.as_told(data)
+        except ValidationError:
+            if cls.version == 1:
+                raise
+        return cls.as_told(cls.from_previous(data))
 
     @classmethod
     def topic(cls) -> str:
@@ -69,8 +107,12 @@ class Event(BaseModel):
     @property
     def event_id(self) -> str:
         """UUIDv5 of type, idempotency key and, where it announces an object, its SHA-256."""
+        return self.id_of(self.cloud_type(), self.subject)
+
+    def id_of(self, cloud_type: str, subject: str) -> str:
+        """Id of the event when it is told as this type, about this subject."""
         announced = self.announces
-        parts = [self.cloud_type(), self.subject, announced.sha256 if announced else ""]
+        parts = [cloud_type, subject, announced.sha256 if announced else ""]
         return str(uuid.uuid5(EVENT_IDS, "|".join(parts)))
 
 

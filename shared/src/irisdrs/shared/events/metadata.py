@@ -28,7 +28,7 @@ def to_metadata(fields: dict[str, object]) -> dict[str, str]:
 
 
 def from_metadata(kind: type[Announcement], stored: StoredObject) -> Announcement:
-    """The event that announces a stored object.
+    """The event that announces a stored object, which a newer minor version or the major version before may have put.
 
     Raises
     ------
@@ -38,8 +38,8 @@ def from_metadata(kind: type[Announcement], stored: StoredObject) -> Announcemen
     try:
         fields = {name.replace("-", "_"): json.loads(value) for name, value in stored.metadata.items()}
         fields["object"] = stored.ref.model_dump(mode="json")
-        return kind.model_validate_json(json.dumps(fields))
-    except (ValidationError, ValueError) as error:
+        return kind.at_rest(fields)
+    except (ValidationError, ValueError, LookupError, TypeError) as error:
         raise CorruptObject(
             f"The metadata of {stored.ref.key} are not those of a {kind.__name__}.",
             remedy="Was the object put by hand? Remove it; it will be made again.",
