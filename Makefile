@@ -14,3 +14,65 @@ DEBIAN ?= $(notdir $(PYTHON))-venv
 # What only some targets need: the servers that the settings ask for.
 SERVERS := $(if $(filter rabbitmq,$(BUS)),rabbitmq) $(if $(filter s3,$(STORE)),$(SWIFT))
 
+.PHONY: install swift rabbitmq demo up down test lint contract bench bench-bus bench-lanes clean
+
+install: $(READY)
+
+$(READY): deploy/debian-packages requirements.txt requirements-dev.txt constraints.txt $(wildcard */pyproject.toml */*/pyproject.toml)
+	PYTHON="$(PYTHON)" deploy/debian-packages $(DEBIAN)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+# The S3 server of the tests, in a virtual environment of its own.
+$(SWIFT): deploy/swift-requirements.txt | $(READY)
+	$(VENV)/swift/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)/swift
+	$(VENV)/swift/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/swift-requirements.txt
+	touch $@
+
+swift: $(SWIFT)
+
+# The broker of the tests and of distributed demonstrations.
+rabbitmq:
+	deploy/debian-packages rabbitmq-server || test -z "$$CI"  # at a desk its tests are skipped
+
+demo: $(READY) $(SERVERS)
+	$(BIN)/iris demo --size $(SIZE) --bus $(BUS) --store $(STORE)
+
+# The distributed system on this machine, in the background; what BUS=memory runs is `iris up`.
+up: $(READY) rabbitmq $(SERVERS)
+	$(BIN)/iris observatory up --data $(DATA) --store $(STORE) --detach
+
+down: $(READY)
+	$(BIN)/iris observatory down --data $(DATA)
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy shared/src services/*/src tests/simulator/src
+	$(BIN)/mypy tests --exclude '^tests/simulator/src/'
+	$(BIN)/lint-imports
+
+test: lint $(SWIFT) rabbitmq
+	$(BIN)/python -m pytest --numprocesses 2
+
+# JSON Schemas and AsyncAPI document of the events, from their classes; RELEASE=1 freezes them, when a version is released.
+contract: $(READY)
+	$(BIN)/iris topology --contract shared/contract $(if $(RELEASE),--release)
+
+bench: $(READY) $(SWIFT) rabbitmq
+	$(BIN)/python -m pytest -s tests/benchmarks -o python_files='bench_*.py'
+	$(BIN)/python tests/benchmarks/bench_readout_fold.py
+	$(BIN)/python tests/benchmarks/bench_simulator_read.py
+
+# How fast events and objects travel over RabbitMQ and S3.
+bench-bus: $(READY) $(SWIFT) rabbitmq
+	$(BIN)/python -m pytest -s tests/benchmarks/bench_bus.py tests/benchmarks/bench_store_put.py tests/benchmarks/bench_loop_delay.py
+
+# Whether real time waits for bulk work.
+bench-lanes: $(READY) rabbitmq
+	$(BIN)/python -m pytest -s tests/benchmarks/bench_lanes.py
+
+clean:
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache
