@@ -12,6 +12,7 @@ from minio.deleteobjects import DeleteObject
 from pydantic import SecretStr
 
 from irisdrs.shared.settings import HostSettings
+from irisdrs.shared.testing.servers.cluster import RabbitMQCluster
 from irisdrs.shared.testing.servers.process import ServerMissing
 from irisdrs.shared.testing.servers.rabbitmq import RabbitMQNode
 from irisdrs.shared.testing.servers.swift import SwiftServer
@@ -50,6 +51,17 @@ def amqp_url(rabbitmq: RabbitMQNode) -> Iterator[str]:
     name = f"test-{next(_numbers)}"
     yield rabbitmq.add_vhost(name)
     rabbitmq.control("delete_vhost", name)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQCluster]:
+    """A private RabbitMQ cluster of three nodes; a test that ends one starts it again."""
+    try:
+        cluster = RabbitMQCluster(tmp_path_factory.mktemp("cluster"))
+    except ServerMissing as problem:
+        unavailable(str(problem))
+    with cluster:
+        yield cluster
 
 
 @dataclass(frozen=True)
