@@ -123,9 +123,13 @@ async def test_heartbeats_find_a_line_that_is_half_open(
             await asyncio.wait_for(publishing, SOON_S)
     assert proxy.swallowed > 0
     await asyncio.to_thread(proxy.heal)
+    async with bus.consume(IMG1):
+        proxy.half_open()  # and so the channel cannot be closed in order
+    await asyncio.to_thread(proxy.heal)
     await bus.publish(READ, b"3", mandatory=True)
     await drained(bus, {b"1", b"3"})
-    await bus.close()
+    proxy.half_open()
+    await asyncio.wait_for(bus.close(), 2 * SOON_S)
 
 
 async def test_a_slow_line_is_slow_and_no_outage(bus: RabbitMQBus, proxy: TcpProxy) -> None:

@@ -28,8 +28,9 @@ _log = structlog.get_logger(__name__)
 #: Longest wait for a connection or for an answer of the broker, seconds.
 ANSWER_S = 10.0
 
-#: Broker and client ask each other for a sign of life so often, seconds: a dead line is noticed after two of them.
-HEARTBEAT_S = 20
+#: Longest silence that broker and client agree on, seconds. The broker gives a line up after two of them, the client
+#: library after three and 3 s.
+HEARTBEAT_S = 10
 
 #: What the client library raises when the line is cut or was cut before, plain RuntimeErrors among it.
 _CUT = (AMQPError, PAMQPException, OSError, RuntimeError)
@@ -123,11 +124,20 @@ class Line:
                 f"RabbitMQ at {self.where} gives the user {self._user!r} too few rights: {error}.",
                 remedy="Let the user configure, write and read in the virtual host.",
             ) from error
+        except asyncio.CancelledError as error:
+            # The client library cancels its reader when heartbeats stop, and hands that on to who waits for an answer.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise self._outage("heartbeats have stopped") from error
         except _CUT as error:
-            raise BusOutage(
-                f"RabbitMQ at {self.where} does not answer ({str(error) or type(error).__name__}).",
-                remedy="Is it running? IRIS_AMQP_URL says where it is looked for.",
-            ) from error
+            raise self._outage(str(error) or type(error).__name__) from error
+
+    def _outage(self, reason: str) -> BusOutage:
+        return BusOutage(
+            f"RabbitMQ at {self.where} does not answer ({reason}).",
+            remedy="Is it running? IRIS_AMQP_URL says where it is looked for.",
+        )
 
     async def _connect(self) -> AbstractConnection:
         connection = await aio_pika.connect(
