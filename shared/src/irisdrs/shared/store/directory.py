@@ -156,11 +156,16 @@ class DirectoryStore:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"ref": ref.model_dump(mode="json"), "metadata": dict(metadata)}, sort_keys=True)
         handle, name = tempfile.mkstemp(dir=self._uploads)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(folder / f"{ref.sha256}.json")
+        upload = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            upload.replace(folder / f"{ref.sha256}.json")
+        except OSError:  # a full disk must not be left fuller
+            upload.unlink(missing_ok=True)
+            raise
 
     def _head(self, key: str) -> StoredObject | None:
         path = self._path(key)

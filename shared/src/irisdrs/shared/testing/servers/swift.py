@@ -6,6 +6,7 @@ sample configurations.
 """
 
 import http.client
+import json
 import os
 import pwd
 import secrets
@@ -67,7 +68,8 @@ use = egg:swift#{name}
 
 _PROXY_APP = """\
 [pipeline:main]
-pipeline = limits catch_errors gatekeeper healthcheck listing_formats s3api tempauth bulk slo one_writer proxy-server
+pipeline = limits faults catch_errors gatekeeper healthcheck listing_formats s3api tempauth bulk slo one_writer
+    proxy-server
 
 [app:proxy-server]
 use = egg:swift#proxy
@@ -103,6 +105,10 @@ use = egg:swift#slo
 
 [filter:limits]
 paste.filter_factory = iris_filters:limits
+
+[filter:faults]
+paste.filter_factory = iris_filters:faults
+file = {folder}/faults.json
 
 [filter:one_writer]
 paste.filter_factory = iris_filters:one_writer
@@ -193,6 +199,41 @@ class SwiftServer:
         self.stop()
         self.start()
 
+    def faults(
+        self,
+        *,
+        errors: float = 0.0,
+        late_errors: float = 0.0,
+        truncated: float = 0.0,
+        delay_s: float = 0.0,
+        seed: int = 1,
+    ) -> None:
+        """Make faults from the next request on, in place of those before; also while it is stopped.
+
+        Parameters
+        ----------
+        errors : float
+            Share of requests (0 to 1) that are answered 503 and not carried out.
+        late_errors : float
+            Share of requests that are carried out and then answered 503.
+        truncated : float
+            Share of GETs whose body ends in the middle.
+        delay_s : float
+            How long each request waits before anything is done, seconds.
+        seed : int
+            Of the choice: the same requests in the same order meet the same faults.
+        """
+        wanted = {
+            "errors": errors, "late_errors": late_errors, "truncated": truncated, "delay_s": delay_s, "seed": seed
+        }  # fmt: skip
+        part = self.folder / "faults.part"
+        part.write_text(json.dumps(wanted), encoding="ascii")
+        part.replace(self.folder / "faults.json")
+
+    def heal(self) -> None:
+        """End all faults."""
+        (self.folder / "faults.json").unlink(missing_ok=True)
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -218,7 +259,7 @@ class SwiftServer:
             app = _STORAGE_APP.format(name=name) if name in _STORAGE else ""
             self._write(f"{name}.conf", server + app)
         with (self.folder / "proxy.conf").open("a", encoding="utf-8") as file:
-            file.write(_PROXY_APP.format(user=self._user, secret=self.secret_key))
+            file.write(_PROXY_APP.format(user=self._user, secret=self.secret_key, folder=self.folder))
         ports = [str(self._ports[name]) for name in _STORAGE]
         command = [str(self._programs / "python"), "-c", _RINGS, str(self.folder), *ports]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
