@@ -81,7 +81,7 @@ async def test_a_publisher_recovers_when_a_queue_that_was_full_takes_messages_ag
     bus: RabbitMQBus, rabbitmq: RabbitMQNode, amqp_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vhost = amqp_url.rpartition("/")[2]
-    monkeypatch.setattr("irisdrs.shared.bus.rabbitmq.CONFIRM_S", 1.0)  # give up soon
+    monkeypatch.setattr("irisdrs.shared.bus.publisher.CONFIRM_S", 1.0)  # give up soon
     await asyncio.to_thread(
         rabbitmq.control, "set_policy", "--vhost", vhost, "full", r"^iris\.q\.archive$", '{"max-length":3}'
     )
@@ -163,7 +163,7 @@ async def test_definitions_are_what_the_bus_declares(rabbitmq: RabbitMQNode, tmp
 async def test_the_watchdog_sees_a_subscription_that_the_broker_has_forgotten(bus: RabbitMQBus) -> None:
     async with bus.consume(IMG1):
         assert await bus.stalled() is None
-        (consumer,) = bus._consumers
+        (consumer,) = bus._subscriptions
         await consumer._channel.close()
         await bus.stalled()
         assert "lists no consumer" in str(await bus.stalled())
@@ -185,7 +185,7 @@ async def test_the_age_of_a_delivery_counts_from_its_arrival(bus: RabbitMQBus) -
         await bus.publish(READ, body, mandatory=True)
     async with bus.consume(IMG1) as deliveries:
         first = await next_of(deliveries)
-        (consumer,) = bus._consumers
+        (consumer,) = bus._subscriptions
         while consumer.in_flight < 2:  # until the second one waits here, too
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.3)

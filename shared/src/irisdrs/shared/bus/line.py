@@ -169,3 +169,10 @@ class Line:
                 f"RabbitMQ at {self.where} has something else than the topology says: {error}.",
                 remedy="Compare with `iris topology`; drain and delete what differs, then start again.",
             ) from error
+
+
+async def close(channel: AbstractChannel) -> None:
+    """Close a channel; one that is cut off is closed already."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(ANSWER_S):
+            await channel.close()

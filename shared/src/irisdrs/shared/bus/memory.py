@@ -8,13 +8,24 @@ import asyncio
 import contextlib
 import itertools
 import time
+import uuid
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from irisdrs.shared.bus.port import Delivery, Parked, ParkingReason, Unroutable
+from irisdrs.shared.bus.port import (
+    LOOK_WAIT_S,
+    Delivery,
+    Parked,
+    Parking,
+    ParkingReason,
+    Unroutable,
+    busy,
+    parking_id,
+)
 from irisdrs.shared.bus.topology import QUEUES, Queue
+from irisdrs.shared.crash_points import reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,7 @@ class _Message:
     body: bytes
     attempt: int = 1
     deliveries: int = 0
+    redriven_by: str = ""
 
 
 @dataclass(slots=True)
@@ -35,6 +47,7 @@ class _State:
     delayed: set[asyncio.TimerHandle] = field(default_factory=set)
     parked: list[Parked] = field(default_factory=list)
     active: asyncio.Lock = field(default_factory=asyncio.Lock)
+    look: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class MemoryBus:
@@ -94,9 +107,24 @@ class MemoryBus:
         finally:
             del self._listeners[listener]
 
+    @contextlib.asynccontextmanager
+    async def parking(self, queue: Queue) -> AsyncIterator[Parking]:
+        """Messages of a queue that wait for a person, for nobody else meanwhile."""
+        state = self._states[queue.name]
+        try:
+            async with asyncio.timeout(LOOK_WAIT_S):
+                await state.look.acquire()
+        except TimeoutError as error:
+            raise busy(queue, "iris") from error
+        try:
+            yield _MemoryParking(self, state)
+        finally:
+            state.look.release()
+
     async def parked(self, queue: Queue) -> list[Parked]:
         """Messages of a queue that wait for a person."""
-        return list(self._states[queue.name].parked)
+        async with self.parking(queue) as parking:
+            return list(parking.messages)
 
     def depths(self) -> dict[str, int]:
         """Messages of each queue that are not settled: ready, held and delayed."""
@@ -190,7 +218,7 @@ class _MemoryDelivery:
         await self.bus._settle(self.state, self.held, self.message)
 
     async def defer(self, delay_s: float, attempt: int) -> None:
-        again = _Message(next(self.bus._numbers), self.message.body, attempt)
+        again = replace(self.message, number=next(self.bus._numbers), attempt=attempt, deliveries=0)
         self.bus._later(self.state, delay_s, again)
         await self.ack()
 
@@ -199,14 +227,35 @@ class _MemoryDelivery:
         await self.ack()
 
 
+@dataclass(frozen=True, slots=True)
+class _MemoryParking:
+    bus: MemoryBus
+    state: _State
+
+    @property
+    def messages(self) -> Sequence[Parked]:
+        return list(self.state.parked)
+
+    async def redrive(self, ids: Collection[str], by: str) -> None:
+        chosen = [parked for parked in self.state.parked if parked.id in ids]
+        again = [_Message(next(self.bus._numbers), parked.body, redriven_by=by) for parked in chosen]
+        await self.bus._enqueue(self.state, *again)
+        reach("parking.published")
+        await self.discard(ids)
+
+    async def discard(self, ids: Collection[str]) -> None:
+        self.state.parked[:] = [parked for parked in self.state.parked if parked.id not in ids]
+
+
 def _parked(state: _State, message: _Message, reason: ParkingReason) -> Parked:
     return Parked(
-        f"{state.queue.name}-{message.number}",
+        parking_id(state.queue.name, uuid.uuid4().hex, message.body),
         state.queue.name,
         message.body,
         message.attempt,
         reason,
         datetime.now(UTC),
+        message.redriven_by,
     )
 
 

@@ -1,6 +1,7 @@
 """The bus port: messages are published with confirmation and settled once, by `dispatch` alone."""
 
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +9,12 @@ from typing import Protocol
 
 from irisdrs.shared.bus.topology import Queue
 from irisdrs.shared.errors import Fatal, IrisError, Outage
+
+#: Longest that somebody who wants to look at parked messages waits for somebody else who does, seconds.
+LOOK_WAIT_S = 10.0
+
+#: Hex digits of a parking id: enough for people to type, and for a million parked messages to differ.
+_ID_DIGITS = 12
 
 
 class Unroutable(IrisError):
@@ -18,6 +25,10 @@ class BusOutage(Outage):
     """The broker is away, or a consumer has been cut off: what it held will be delivered again."""
 
     consequence = "What was not settled is delivered again when the broker is back."
+
+
+class Busy(IrisError):
+    """Somebody else has the parked messages of a queue in hand."""
 
 
 class TopologyConflict(Fatal):
@@ -37,7 +48,23 @@ class ParkingReason:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A message that waits for a person."""
+    """A message that waits for a person.
+
+    Attributes
+    ----------
+    id : str
+        Of this parking, see `parking_id`.
+    queue : str
+        Name of the queue whose service could not handle it.
+    body : bytes
+    attempts : int
+        How often it was tried since it was told or re-driven.
+    reason : ParkingReason
+    parked_at : datetime
+        UTC; what the broker itself has put aside (a crash loop) to the second.
+    redriven_by : str
+        Who has sent it again before it was parked once more; empty if nobody has.
+    """
 
     id: str
     queue: str
@@ -45,6 +72,40 @@ class Parked:
     attempts: int
     reason: ParkingReason
     parked_at: datetime
+    redriven_by: str = ""
+
+
+class Parking(Protocol):
+    """The parked messages of one queue, in the hands of one person."""
+
+    @property
+    def messages(self) -> Sequence[Parked]:
+        """Those that are here still, oldest first."""
+        ...
+
+    async def redrive(self, ids: Collection[str], by: str) -> None:
+        """Send messages again, to the queue itself: other queues have had them. They start at their first attempt.
+
+        Each is confirmed before it is taken from here: whoever dies in between leaves it here, and it is told twice.
+
+        Raises
+        ------
+        Unroutable
+            If the queue is not there. What could not be sent is here still.
+        BusOutage
+            If the broker is away.
+        """
+        ...
+
+    async def discard(self, ids: Collection[str]) -> None:
+        """Take messages away for good.
+
+        Raises
+        ------
+        BusOutage
+            If the broker is away.
+        """
+        ...
 
 
 class Delivery(Protocol):
@@ -111,6 +172,32 @@ class Bus(Protocol):
         """Messages from now on whose routing key fits a binding key: a broadcast, nothing to settle, may be lost."""
         ...
 
-    async def parked(self, queue: Queue) -> list[Parked]:
-        """Messages of a queue that wait for a person, oldest first."""
+    def parking(self, queue: Queue) -> AbstractAsyncContextManager[Parking]:
+        """Messages of a queue that wait for a person. Until the context is left nobody else has them in hand.
+
+        Raises
+        ------
+        Busy
+            If somebody else has, for longer than `LOOK_WAIT_S`.
+        BusOutage
+            If the broker is away.
+        """
         ...
+
+    async def parked(self, queue: Queue) -> list[Parked]:
+        """Messages of a queue that wait for a person, oldest first. Raises as `parking`."""
+        ...
+
+
+def parking_id(queue: str, message_id: str, body: bytes) -> str:
+    """Short id of one parking: a message lies in several queues under one message id; re-driven it has a new one."""
+    digest = hashlib.sha256(b"\0".join((queue.encode(), message_id.encode(), body)))
+    return digest.hexdigest()[:_ID_DIGITS]
+
+
+def busy(queue: Queue, name: str) -> Busy:
+    """What is said to somebody who has waited for parked messages in vain."""
+    return Busy(
+        f"{name!r} has waited {LOOK_WAIT_S:g} s for the dead letters of {queue.name}: somebody else is at them.",
+        remedy="Try again when that is done.",
+    )

@@ -6,44 +6,25 @@ by dispatch, instead of coming back by itself, perhaps without its subscription.
 
 import asyncio
 import contextlib
-import time
-import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
 
-import structlog
-from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
-from aio_pika.exceptions import DeliveryError, PublishError
-from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay, wait_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
-from irisdrs.shared.bus.declarations import DEFAULT_EXCHANGE
-from irisdrs.shared.bus.line import ANSWER_S, Line
-from irisdrs.shared.bus.port import BusOutage, Delivery, Parked, ParkingReason, Unroutable
-from irisdrs.shared.bus.topology import EVENTS, PARKING, QUEUES, WORK, Queue, exchange_of
-from irisdrs.shared.events.envelope import CONTENT_TYPE
-
-_log = structlog.get_logger(__name__)
-
-#: Longest that a publication may stay unconfirmed, seconds. A cluster that elects a new leader needs less.
-CONFIRM_S = 30.0
+from irisdrs.shared.bus import messages
+from irisdrs.shared.bus.line import ANSWER_S, Line, close
+from irisdrs.shared.bus.parking import open_parking
+from irisdrs.shared.bus.port import LOOK_WAIT_S, BusOutage, Delivery, Parked, Parking, busy
+from irisdrs.shared.bus.publisher import Publisher
+from irisdrs.shared.bus.subscription import Subscription
+from irisdrs.shared.bus.topology import EVENTS, QUEUES, WORK, Queue, exchange_of
 
 #: Broadcasts that a listener may be behind; older ones are dropped.
 LISTENER_BACKLOG = 10_000
 
 #: Longest pause between two tries to listen again, seconds.
 LISTEN_AGAIN_MAX_S = 5.0
-
-#: Headers travel in one frame of 128 KiB: of a long text so many characters, the last ones, are kept.
-_HEADER_TEXT_MAX = 16_000
-
-#: Messages ready for a consumer with room and none delivered: after this time something is wrong, seconds.
-STALL_S = 60.0
-
-_ATTEMPT, _QUEUE = "x-iris-attempt", "x-iris-queue"
-_ERROR, _PROBLEM, _TRACEBACK = "x-iris-error-class", "x-iris-problem", "x-iris-traceback"
 
 
 class RabbitMQBus:
@@ -60,11 +41,13 @@ class RabbitMQBus:
     """
 
     def __init__(self, url: str, name: str = "iris", queues: tuple[Queue, ...] = QUEUES) -> None:
+        self._name = name
         self._out = Line(url, f"{name} publishes", queues)
         self._in = Line(url, f"{name} consumes", queues)
-        self._publishing: AbstractChannel | None = None
-        self._opening = asyncio.Lock()
-        self._consumers: set[_Consumer] = set()
+        self._aside = Line(url, f"{name} looks at what is parked", ())
+        self._publisher = Publisher(self._out)
+        self._subscriptions: set[Subscription] = set()
+        self._looks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def open(self) -> None:
         """Connect and declare the topology.
@@ -74,17 +57,17 @@ class RabbitMQBus:
         BusOutage, Fatal, TopologyConflict
             See `Line.channel`.
         """
-        await self._publisher()
+        await self._publisher.open()
 
     async def close(self) -> None:
-        """Close both lines; what is not settled is delivered again."""
-        await self._out.close()
-        await self._in.close()
+        """Close all lines; what is not settled is delivered again."""
+        for line in (self._out, self._in, self._aside):
+            await line.close()
 
     async def publish(self, routing_key: str, body: bytes, *, mandatory: bool) -> None:
         """Publish and wait for the confirmation; a refused message is sent again."""
-        message = _message(body, {})
-        await self._send(exchange_of(routing_key), routing_key, message, mandatory=mandatory)
+        message = messages.first(body)
+        await self._publisher.send(exchange_of(routing_key), routing_key, message, mandatory=mandatory)
 
     @contextlib.asynccontextmanager
     async def consume(self, queue: Queue) -> AsyncIterator[AsyncIterator[Delivery]]:
@@ -92,18 +75,18 @@ class RabbitMQBus:
         await self._in.declare(queue)
         with self._in.errors():
             channel = await self._in.channel()
-            consumer = _Consumer(self, queue, channel)
+            subscription = Subscription(self._in, self._publisher, queue, channel)
             try:
-                await consumer.start()
-                self._consumers.add(consumer)
+                await subscription.start()
+                self._subscriptions.add(subscription)
             except BaseException:
-                await _close(channel)
+                await close(channel)
                 raise
         try:
-            yield consumer
+            yield subscription
         finally:
-            self._consumers.discard(consumer)
-            await _close(channel)
+            self._subscriptions.discard(subscription)
+            await close(channel)
 
     @contextlib.asynccontextmanager
     async def listen(self, *binding_keys: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -123,20 +106,27 @@ class RabbitMQBus:
         try:
             yield messages()
         finally:
-            await _close(channel)
+            await close(channel)
+
+    @contextlib.asynccontextmanager
+    async def parking(self, queue: Queue) -> AsyncIterator[Parking]:
+        """Messages of a queue that wait for a person, for nobody else meanwhile."""
+        look = self._looks[queue.name]  # the broker's lock keeps other connections out, this one our own
+        try:
+            async with asyncio.timeout(LOOK_WAIT_S):
+                await look.acquire()
+        except TimeoutError as error:
+            raise busy(queue, self._name) from error
+        try:
+            async with open_parking(self._aside, self._publisher, queue, self._name) as parking:
+                yield parking
+        finally:
+            look.release()
 
     async def parked(self, queue: Queue) -> list[Parked]:
-        """Messages of a queue that wait for a person; two who look at the same time see a part each."""
-        channel = await self._out.channel()
-        try:
-            with self._out.errors():
-                parking = await channel.get_queue(queue.parking, ensure=False)
-                found = []
-                while (message := await parking.get(fail=False, timeout=ANSWER_S)) is not None:
-                    found.append(_parked(queue, message))
-                return found
-        finally:
-            await _close(channel)  # gives them back, in their order
+        """Messages of a queue that wait for a person."""
+        async with self.parking(queue) as parking:
+            return list(parking.messages)
 
     async def depth(self, name: str) -> tuple[int, int]:
         """Messages that are ready in a queue of the broker, and its consumers.
@@ -153,7 +143,7 @@ class RabbitMQBus:
                 answer = await underlay.queue_declare(name, passive=True, timeout=ANSWER_S)
                 return answer.message_count or 0, answer.consumer_count or 0
         finally:
-            await _close(channel)
+            await close(channel)
 
     async def stalled(self) -> str | None:
         """What is wrong with our subscriptions, if something is: the watchdog's question.
@@ -165,63 +155,13 @@ class RabbitMQBus:
         BusOutage
             If the broker is away, which is another matter.
         """
-        for consumer in list(self._consumers):
-            await self._in.declare(consumer.queue)
-            ready, consumers = await self.depth(consumer.queue.name)
-            problem = consumer.problem(ready, consumers)
+        for subscription in list(self._subscriptions):
+            await self._in.declare(subscription.queue)
+            ready, consumers = await self.depth(subscription.queue.name)
+            problem = subscription.problem(ready, consumers)
             if problem:
                 return problem
         return None
-
-    async def _publisher(self) -> AbstractChannel:
-        async with self._opening:
-            if self._publishing is None or self._publishing.is_closed:
-                self._publishing = await self._out.channel(confirms=True)
-            return self._publishing
-
-    async def _send(self, exchange: str, key: str, message: Message, *, mandatory: bool) -> None:
-        try:
-            return await self._send_once(exchange, key, message, mandatory=mandatory)
-        except _Refused:
-            _log.warning("the broker has refused a message, sending it again", key=key)
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_Refused),
-            wait=wait_exponential(0.05, max=2.0),
-            stop=stop_after_delay(CONFIRM_S),
-        )
-        try:
-            async for attempt in retrying:
-                with attempt:
-                    await self._send_once(exchange, key, message, mandatory=mandatory)
-        except RetryError as error:
-            # A channel can stay refused after the queue has room again; the next try gets a new one.
-            publishing, self._publishing = self._publishing, None
-            if publishing is not None:
-                await _close(publishing)
-            raise BusOutage(
-                f"RabbitMQ at {self._out.where} does not take messages with the key {key}.",
-                remedy="Is a queue full, or a cluster without a majority?",
-            ) from error
-
-    async def _send_once(self, exchange: str, key: str, message: Message, *, mandatory: bool) -> None:
-        channel = await self._publisher()
-        with self._out.errors():
-            underlay = await channel.get_underlay_channel()
-            try:
-                await underlay.basic_publish(
-                    message.body,
-                    exchange=exchange,
-                    routing_key=key,
-                    properties=message.properties,
-                    mandatory=mandatory,
-                    timeout=CONFIRM_S,
-                )
-            except PublishError as error:
-                raise Unroutable(
-                    f"No queue takes {key}.", remedy="Does the broker have the bindings of `iris topology`?"
-                ) from error
-            except DeliveryError as error:
-                raise _Refused from error
 
     async def _listen(self, keys: Iterable[str], inbox: "asyncio.Queue[bytes | None]") -> AbstractChannel:
         channel = await self._in.channel()
@@ -243,7 +183,7 @@ class RabbitMQBus:
                 channel.close_callbacks.add(lambda *_: hear(None))
                 await queue.consume(take, no_ack=True, timeout=ANSWER_S)
         except BaseException:
-            await _close(channel)
+            await close(channel)
             raise
         return channel
 
@@ -254,161 +194,3 @@ class RabbitMQBus:
             with attempt:
                 return await self._listen(keys, inbox)
         raise AssertionError("unreachable: retries without end")
-
-
-class _Refused(Exception):
-    """The broker has answered a publication with a nack."""
-
-
-class _Consumer:
-    """A subscription: an iterator over deliveries that says when it has been cut off."""
-
-    def __init__(self, bus: RabbitMQBus, queue: Queue, channel: AbstractChannel) -> None:
-        self._bus, self.queue, self._channel = bus, queue, channel
-        self._inbox: asyncio.Queue[_RabbitMQDelivery | None] = asyncio.Queue()
-        self.cut = False
-        self.in_flight = 0
-        self._ever = False
-        self._last_s = time.monotonic()
-        self._unlisted = 0
-
-    async def start(self) -> None:
-        await self._channel.set_qos(prefetch_count=self.queue.prefetch, timeout=ANSWER_S)
-        self._channel.close_callbacks.add(lambda *_: self._cut_off())
-        underlay = await self._channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(lambda _: self._cut_off())
-        queue = await self._channel.get_queue(self.queue.name, ensure=False)
-        await queue.consume(self._take, timeout=ANSWER_S)
-
-    def __aiter__(self) -> "_Consumer":
-        return self
-
-    async def __anext__(self) -> "_RabbitMQDelivery":
-        delivery = await self._inbox.get()
-        if delivery is None:
-            self._inbox.put_nowait(None)  # for whoever else waits
-            raise BusOutage(f"The subscription to {self.queue.name} has been cut off.")
-        return delivery
-
-    async def _take(self, message: AbstractIncomingMessage) -> None:
-        self._ever = True
-        self._last_s = time.monotonic()
-        self.in_flight += 1
-        self._inbox.put_nowait(_RabbitMQDelivery(self._bus, self, message))  # its age counts from here, as the broker's
-
-    def _cut_off(self) -> None:
-        if not self.cut:
-            self.cut = True
-            self._inbox.put_nowait(None)
-
-    def settled(self) -> None:
-        self.in_flight -= 1
-        self._last_s = time.monotonic()
-
-    def problem(self, ready: int, consumers: int) -> str | None:
-        """What a look at the queue says of this subscription. One that stands by may rightly get nothing."""
-        self._unlisted = self._unlisted + 1 if consumers == 0 else 0
-        if self._unlisted > 1:
-            return f"The broker lists no consumer of {self.queue.name}."
-        active = self._ever or not self.queue.single_active
-        idle_s = time.monotonic() - self._last_s
-        if active and ready and self.in_flight < self.queue.prefetch and idle_s > STALL_S:
-            return f"{ready} messages are ready in {self.queue.name} and none was delivered for {idle_s:.0f} s."
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class _RabbitMQDelivery:
-    bus: RabbitMQBus
-    consumer: _Consumer
-    message: AbstractIncomingMessage
-    received_s: float = field(default_factory=time.monotonic)
-
-    @property
-    def body(self) -> bytes:
-        return self.message.body
-
-    @property
-    def attempt(self) -> int:
-        value = self.message.headers.get(_ATTEMPT, 1)
-        return value if isinstance(value, int) and value > 0 else 1
-
-    @property
-    def age_s(self) -> float:
-        return time.monotonic() - self.received_s
-
-    @property
-    def lost(self) -> bool:
-        return self.consumer.cut
-
-    async def ack(self) -> None:
-        with self.bus._in.errors():
-            await self.message.ack()
-        self.consumer.settled()
-
-    async def defer(self, delay_s: float, attempt: int) -> None:
-        message = _message(self.body, {_ATTEMPT: attempt})
-        await self.bus._send(DEFAULT_EXCHANGE, self.consumer.queue.retry(delay_s), message, mandatory=True)
-        await self.ack()
-
-    async def park(self, reason: ParkingReason) -> None:
-        headers = {
-            _ATTEMPT: self.attempt,
-            _QUEUE: self.consumer.queue.name,
-            _ERROR: reason.error_class,
-            _PROBLEM: reason.message[-_HEADER_TEXT_MAX:],
-            _TRACEBACK: reason.traceback[-_HEADER_TEXT_MAX:],
-        }
-        await self.bus._send(PARKING, self.consumer.queue.name, _message(self.body, headers), mandatory=True)
-        await self.ack()
-
-
-def _message(body: bytes, headers: Mapping[str, Any]) -> Message:
-    return Message(
-        body,
-        headers=dict(headers),
-        content_type=CONTENT_TYPE,
-        delivery_mode=DeliveryMode.PERSISTENT,
-        message_id=uuid.uuid4().hex,
-        timestamp=datetime.now(UTC),
-    )
-
-
-def _parked(queue: Queue, message: AbstractIncomingMessage) -> Parked:
-    headers = message.headers
-    attempt = headers.get(_ATTEMPT, 1)
-    parked_at = message.timestamp or datetime.now(UTC)
-    if _ERROR in headers:
-        reason = ParkingReason(str(headers[_ERROR]), str(headers.get(_PROBLEM, "")), str(headers.get(_TRACEBACK, "")))
-    else:
-        death, parked_at = _death(message, parked_at)
-        reason = ParkingReason(
-            "crash-loop" if death == "delivery_limit" else death,
-            f"Delivered {queue.delivery_limit} times, settled never."
-            if death == "delivery_limit"
-            else f"The broker has put it aside: {death}.",
-        )
-    return Parked(
-        id=message.message_id or "",
-        queue=queue.name,
-        body=message.body,
-        attempts=attempt if isinstance(attempt, int) else 1,
-        reason=reason,
-        parked_at=parked_at,
-    )
-
-
-def _death(message: AbstractIncomingMessage, otherwise: datetime) -> tuple[str, datetime]:
-    """Why and when the broker dead-lettered a message: the newest entry of `x-death`."""
-    deaths: Any = message.headers.get("x-death")
-    if not deaths:
-        return "unknown", otherwise
-    when = deaths[0].get("time", otherwise)
-    return str(deaths[0].get("reason", "unknown")), when if isinstance(when, datetime) else otherwise
-
-
-async def _close(channel: AbstractChannel) -> None:
-    """Close a channel; one that is cut off is closed already."""
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(ANSWER_S):
-            await channel.close()

@@ -1,11 +1,12 @@
 """What every bus does: subclass, give a `bus` fixture, and run."""
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
 
-from irisdrs.shared.bus.port import Bus, ParkingReason, Unroutable
+from irisdrs.shared.bus.port import Bus, Busy, ParkingReason, Unroutable
 from irisdrs.shared.bus.topology import ARCHIVE, QUEUES, Queue, readout_queue
 from irisdrs.shared.identifiers import Detector
 
@@ -98,6 +99,100 @@ class BusContract:
         (parked,) = await bus.parked(IMG1)
         assert (parked.body, parked.attempts, parked.reason.message) == (b"bad", 1, "truncated")
         assert await bus.parked(BOTH) == []
+
+    async def test_a_parked_message_has_an_id_of_its_own_that_stays(self, bus: Bus) -> None:
+        await bus.publish(READ, b"bad", mandatory=True)
+        for queue in (IMG1, BOTH):
+            await self.park(bus, queue)
+        (one,), (other,) = await bus.parked(IMG1), await bus.parked(BOTH)
+        assert one.id != other.id
+        assert re.fullmatch("[0-9a-f]{12}", one.id)
+        assert [parked.id for parked in await bus.parked(IMG1)] == [one.id]
+
+    async def test_looking_changes_nothing_and_keeps_the_order(self, bus: Bus) -> None:
+        bodies = await self.park_many(bus, 300)
+        for _ in range(3):
+            assert [parked.body for parked in await bus.parked(IMG1)] == bodies
+
+    async def test_a_redriven_message_goes_to_its_queue_alone_as_a_first_attempt(self, bus: Bus) -> None:
+        await bus.publish(READ, b"bad", mandatory=True)
+        async with bus.consume(IMG1) as deliveries:
+            await (await next_of(deliveries)).defer(0.01, 3)
+            await (await next_of(deliveries)).park(ParkingReason("CorruptObject", "truncated"))
+        async with bus.consume(BOTH) as deliveries:
+            await (await next_of(deliveries)).ack()
+        async with bus.parking(IMG1) as parking:
+            (parked,) = parking.messages
+            assert (parked.attempts, parked.redriven_by) == (3, "")
+            await parking.redrive([parked.id], "ada")
+            assert parking.messages == []
+        assert await bus.parked(IMG1) == []
+        async with bus.consume(BOTH) as deliveries:
+            await bus.publish(READ, b"next", mandatory=True)
+            assert (await next_of(deliveries)).body == b"next"
+        async with bus.consume(IMG1) as deliveries:
+            again = await next_of(deliveries)
+            assert (again.body, again.attempt) == (b"bad", 1)
+            await again.defer(0.01, 2)
+            assert (await next_of(deliveries)).body == b"next"
+            await (await next_of(deliveries)).park(ParkingReason("CorruptObject", "truncated"))
+        (once_more,) = await bus.parked(IMG1)
+        assert (once_more.attempts, once_more.redriven_by) == (2, "ada")
+        assert once_more.id != parked.id
+
+    async def test_discards_what_is_named_and_leaves_the_others_in_order(self, bus: Bus) -> None:
+        bodies = await self.park_many(bus, 7)
+        async with bus.parking(IMG1) as parking:
+            await parking.discard([parked.id for parked in parking.messages[1::2]])
+            assert [parked.body for parked in parking.messages] == bodies[::2]
+        assert [parked.body for parked in await bus.parked(IMG1)] == bodies[::2]
+
+    async def test_redrives_many_in_their_order_and_leaves_the_others(self, bus: Bus) -> None:
+        bodies = await self.park_many(bus, 500)
+        async with bus.parking(IMG1) as parking:
+            await parking.redrive([parked.id for parked in parking.messages if not parked.body.endswith(b"7")], "ada")
+        assert [parked.body for parked in await bus.parked(IMG1)] == [body for body in bodies if body.endswith(b"7")]
+        async with bus.consume(IMG1) as deliveries:
+            for body in bodies:
+                if not body.endswith(b"7"):
+                    delivery = await next_of(deliveries)
+                    assert delivery.body == body
+                    await delivery.ack()
+
+    async def test_two_who_look_wait_for_each_other(self, bus: Bus) -> None:
+        bodies = await self.park_many(bus, 50)
+        looks = await asyncio.gather(*(bus.parked(IMG1) for _ in range(4)))
+        assert [[parked.body for parked in look] for look in looks] == [bodies] * 4
+
+    async def test_who_waits_too_long_for_another_one_is_told(self, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in ("memory", "rabbitmq", "parking"):
+            monkeypatch.setattr(f"irisdrs.shared.bus.{module}.LOOK_WAIT_S", 0.3)
+        async with bus.parking(IMG1):
+            with pytest.raises(Busy, match=r"iris\.q\.readout\.IMG1"):
+                await bus.parked(IMG1)
+            assert await bus.parked(BOTH) == []
+        assert await bus.parked(IMG1) == []
+
+    async def test_what_is_parked_meanwhile_comes_last(self, bus: Bus) -> None:
+        bodies = await self.park_many(bus, 3)
+        async with bus.parking(IMG1) as parking:
+            await self.park_many(bus, 2, "later")
+            assert [parked.body for parked in parking.messages][:3] == bodies
+        assert [parked.body for parked in await bus.parked(IMG1)] == [*bodies, b"later-0", b"later-1"]
+
+    async def park(self, bus: Bus, queue: Queue) -> None:
+        """Park the next message of a queue."""
+        async with bus.consume(queue) as deliveries:
+            await (await next_of(deliveries)).park(ParkingReason("CorruptObject", "truncated", "trace"))
+
+    async def park_many(self, bus: Bus, number: int, name: str = "bad") -> list[bytes]:
+        """Park so many messages of one queue; gives their bodies."""
+        bodies = [f"{name}-{n}".encode() for n in range(number)]
+        await asyncio.gather(*(bus.publish(READ, body, mandatory=True) for body in bodies))
+        async with bus.consume(IMG1) as deliveries:
+            for _ in bodies:
+                await (await next_of(deliveries)).park(ParkingReason("CorruptObject", "truncated", "trace"))
+        return bodies
 
     async def test_one_consumer_is_active_at_a_time(self, bus: Bus) -> None:
         assert IMG1.single_active
