@@ -10,7 +10,7 @@ import pytest
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from irisdrs.shared.bus.declarations import declared_queues, definitions
-from irisdrs.shared.bus.port import BusOutage, TopologyConflict
+from irisdrs.shared.bus.port import BusOutage, Busy, TopologyConflict, Unroutable
 from irisdrs.shared.bus.rabbitmq import RabbitMQBus
 from irisdrs.shared.bus.topology import EVENTS, QUEUES, exchange_of
 from irisdrs.shared.errors import Fatal
@@ -64,6 +64,45 @@ async def test_a_consumer_whose_queue_is_deleted_says_so(bus: RabbitMQBus) -> No
     async with bus.consume(IMG1) as deliveries:  # which declares it anew
         await bus.publish(READ, b"1", mandatory=True)
         assert (await next_of(deliveries)).body == b"1"
+
+
+async def test_what_cannot_be_redriven_stays_parked(bus: RabbitMQBus) -> None:
+    contract = BusContract()
+    bodies = await contract.park_many(bus, 3)
+    async with bus.parking(IMG1) as parking:
+        channel = await bus._in.channel()
+        await channel.queue_delete(IMG1.name)
+        with pytest.raises(Unroutable, match=r"iris\.q\.readout\.IMG1 is not there.*re-drive again"):
+            await parking.redrive([parked.id for parked in parking.messages], "ada")
+        assert [parked.body for parked in parking.messages] == bodies
+    async with bus.parking(IMG1) as parking:  # which has declared the queue anew
+        assert [parked.body for parked in parking.messages] == bodies
+        await parking.redrive([parked.id for parked in parking.messages], "ada")
+    async with bus.consume(IMG1) as deliveries:
+        assert [(await next_of(deliveries)).body for _ in bodies] == bodies
+
+
+async def test_two_processes_that_look_wait_for_each_other(bus: RabbitMQBus, amqp_url: str) -> None:
+    other = RabbitMQBus(amqp_url, queues=USED)
+    bodies = await BusContract().park_many(bus, 50)
+    try:
+        looks = await asyncio.gather(*(one.parked(IMG1) for one in (bus, other) * 2))
+        assert [[parked.body for parked in look] for look in looks] == [bodies] * 4
+    finally:
+        await other.close()
+
+
+async def test_who_waits_too_long_for_another_process_is_told(
+    bus: RabbitMQBus, amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("irisdrs.shared.bus.parking.LOOK_WAIT_S", 0.3)
+    other = RabbitMQBus(amqp_url, "other", queues=USED)
+    try:
+        async with bus.parking(IMG1):
+            with pytest.raises(Busy, match=r"'other' has waited.*iris\.q\.readout\.IMG1"):
+                await other.parked(IMG1)
+    finally:
+        await other.close()
 
 
 async def test_the_watchdog_makes_bindings_again_that_somebody_has_removed(bus: RabbitMQBus) -> None:

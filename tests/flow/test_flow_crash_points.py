@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from tests.chaos.verdict import Account, DirectoryShelf, Verdict, WitnessedEdge, audit, missing
 from tests.edge.test_edge_crashes import POINTS as EDGE_POINTS
+from tests.shared.test_dead_letters_crashes import POINTS as LETTER_POINTS
 
 from irisdrs.shared import crash_points
 from irisdrs.shared.bus.dispatch import publish
@@ -138,7 +139,8 @@ async def test_a_job_that_takes_its_process_along_is_done_again(ground: Ground, 
 
 
 def test_every_point_in_the_source_is_tested() -> None:
-    tested = {point.partition(":")[0] for point in (*SERVICE_POINTS, *DISPATCH_POINTS, WORKER_POINT, *EDGE_POINTS)}
+    named = (*SERVICE_POINTS, *DISPATCH_POINTS, WORKER_POINT, *EDGE_POINTS, *LETTER_POINTS)
+    tested = {point.partition(":")[0] for point in named}
     root = Path(__file__).parents[2]
     sources = [*root.glob("shared/src/**/*.py"), *root.glob("services/*/src/**/*.py")]
     assert {point for source in sources for point in _points(source)} == tested

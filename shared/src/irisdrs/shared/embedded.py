@@ -17,6 +17,8 @@ import structlog
 from fastapi import FastAPI, HTTPException, Request, Response
 
 from irisdrs.shared.adapters import local_references
+from irisdrs.shared.bus.dead_letters import DeadLetters
+from irisdrs.shared.bus.dead_letters_web import dead_letter_routes
 from irisdrs.shared.bus.dispatch import Dispatcher, publish
 from irisdrs.shared.bus.memory import MemoryBus
 from irisdrs.shared.bus.topology import RECIRCULATE_S, RETRY_DELAYS_S
@@ -188,6 +190,7 @@ def web_application(system: EmbeddedSystem) -> FastAPI:
     async def tell_identity() -> dict[str, str]:
         return {"data": system.identity}
 
+    app.include_router(dead_letter_routes(DeadLetters(system.bus, system.platform.store)))
     for web in system.webs:
         app.mount("/", web)
     return app

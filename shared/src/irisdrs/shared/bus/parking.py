@@ -138,6 +138,7 @@ async def open_parking(line: Line, publisher: Publisher, queue: Queue, name: str
     BusOutage
         If the broker is away.
     """
+    await line.declare(queue)  # somebody may have deleted it
     channel = await _alone(line, queue, name)
     parking = RabbitMQParking(line, publisher, queue, channel)
     try:
