@@ -14,10 +14,9 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
 import httpx
+from tests.chaos.shelf import Shelf
 
 from irisdrs.shared.edge.edge import Edge
 from irisdrs.shared.events import Event, ReadWritten
@@ -27,43 +26,6 @@ from irisdrs.simulator.ledger import current_products, expected_products, expect
 
 #: First parts of the keys of reads, raw frames and reduced frames.
 LEVELS = (0, 1, 2)
-
-
-class Shelf(Protocol):
-    """The objects of a store, past the system's own code."""
-
-    def keys(self, prefix: str) -> list[str]:
-        """All keys that begin so."""
-        ...
-
-    def read(self, key: str) -> bytes:
-        """The bytes of an object, whatever they are."""
-        ...
-
-    def overwrite(self, key: str, data: bytes) -> None:
-        """Damage an object."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class DirectoryShelf:
-    """Objects as files under a folder."""
-
-    root: Path
-
-    def keys(self, prefix: str) -> list[str]:
-        """All keys that begin so."""
-        files = (self.root / prefix).rglob("*") if (self.root / prefix).is_dir() else ()
-        return [str(path.relative_to(self.root)) for path in files if path.is_file()]
-
-    def read(self, key: str) -> bytes:
-        """The bytes of an object."""
-        return (self.root / key).read_bytes()
-
-    def overwrite(self, key: str, data: bytes) -> None:
-        """Damage an object."""
-        (self.root / key).chmod(0o644)
-        (self.root / key).write_bytes(data)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
-from tests.chaos.verdict import Account, DirectoryShelf, Verdict, WitnessedEdge, audit, missing
+from tests.chaos.shelf import DirectoryShelf
+from tests.chaos.verdict import Account, Verdict, WitnessedEdge, audit, missing
 from tests.edge.test_edge_crashes import POINTS as EDGE_POINTS
 from tests.shared.test_dead_letters_crashes import POINTS as LETTER_POINTS
 

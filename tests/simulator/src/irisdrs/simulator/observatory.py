@@ -43,7 +43,8 @@ class ServiceProcess:
         self.name = name
         self._command = [str(Path(sys.executable).parent / "iris"), *arguments]
         self._port = free_port()
-        self._environment = {**environment, "IRIS_HEALTH_PORT": str(self._port)}
+        #: Its whole environment from the next start on.
+        self.environment = {**environment, "IRIS_HEALTH_PORT": str(self._port)}
         self._log = log
         self.starts = 0
         self.process = self._start()
@@ -74,7 +75,7 @@ class ServiceProcess:
 
     def _start(self) -> ServerProcess:
         self.starts += 1
-        return ServerProcess(self.name, self._command, self._log, self._environment)
+        return ServerProcess(self.name, self._command, self._log, self.environment)
 
 
 class Observatory:

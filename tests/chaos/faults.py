@@ -1,0 +1,266 @@
+"""Things that happen, each in a few lines; what lasts is over when the function returns."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import signal
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aio_pika
+from tests.chaos.arena import Arena
+from tests.chaos.performance import Performance
+
+from irisdrs.shared.errors import BadMessage
+from irisdrs.shared.events import Event, ExposureEnded, ReadWritten, decode, encode
+from irisdrs.shared.identifiers import ReadId
+from irisdrs.shared.testing.servers.process import ServerMissing
+from irisdrs.simulator.observatory import ServiceProcess
+
+#: How long a server is away, seconds, unless a case says otherwise.
+AWAY_S = 10.0
+
+
+def kill(arena: Arena, service: str, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to a service and everything that it has started."""
+    arena.observatory.services[service].process.signal(number)
+
+
+async def kill_now_and_then(night: Performance, every_s: float) -> None:
+    """Kill a random service every so often until the night has been told."""
+    names = sorted(night.observatory.services)
+    while True:
+        await asyncio.sleep(every_s)
+        if night.told >= night.events:
+            return
+        async with night.fault():
+            kill(night.arena, names[int(night.random.integers(len(names)))])
+
+
+async def restart_in_order(night: Performance) -> None:
+    """Ask one service after the other to end; each is ready again before the next one is asked."""
+    for service in night.observatory.services.values():
+        async with night.fault():
+            await _end_and_wait(service)
+
+
+async def broker_killed(night: Performance) -> None:
+    """The broker dies as by a power cut, and comes back on its data."""
+    async with night.fault():
+        await asyncio.to_thread(night.observatory.rabbitmq.kill)
+        await asyncio.sleep(AWAY_S)
+        await asyncio.to_thread(night.observatory.rabbitmq.start)
+
+
+async def broker_restarted(night: Performance) -> None:
+    """The broker is stopped in order, and comes back."""
+    async with night.fault():
+        await asyncio.to_thread(night.observatory.rabbitmq.stop)
+        await asyncio.to_thread(night.observatory.rabbitmq.start)
+
+
+async def store_away(night: Performance, seconds: float) -> None:
+    """The store is stopped, and comes back on its data."""
+    swift = night.observatory.swift
+    assert swift is not None
+    async with night.fault():
+        start_s = time.monotonic()
+        await asyncio.to_thread(swift.stop)
+        await asyncio.sleep(max(0.0, seconds - (time.monotonic() - start_s)))
+        await asyncio.to_thread(swift.start)
+
+
+async def job_ends_as(night: Performance, manner: str) -> None:
+    """The next job of calibrate takes its process along: see `crash_points`."""
+    point = night.observatory.crash_points / "calibrate.worker.reduce"
+    async with night.fault():
+        point.write_text(manner, encoding="ascii")
+        while point.exists():
+            await asyncio.sleep(0.05)
+
+
+async def queue_deleted(night: Performance, *names: str) -> None:
+    """Somebody deletes queues: their messages are gone, their consumers are cancelled by the server."""
+    async with night.fault():
+        connection = await aio_pika.connect(night.observatory.settings()["IRIS_AMQP_URL"])
+        async with connection, connection.channel() as channel:
+            for name in names:
+                await channel.queue_delete(name)
+
+
+def tripled(night: Performance, window: int) -> None:
+    """Every event of the edge comes three times, and so many in any order."""
+    held: list[Event] = []
+
+    async def send(event: Event) -> None:
+        held.extend([event] * 3)
+        if len(held) < 3 * window and night.told < night.events - 1:
+            return
+        order = night.random.permutation(len(held))
+        shuffled = [held[position] for position in order]
+        held.clear()
+        for one in shuffled:
+            await night.publish(one)
+
+    night.send = send
+
+
+async def republish_everything(night: Performance, times: int) -> None:
+    """Every message that anybody sends is sent again, as it is, so many times."""
+    bus, seen = night.arena.stage.bus, set()
+    async with bus.listen("iris.#") as messages:
+        async for message in messages:
+            digest = hashlib.sha256(message).digest()
+            if digest in seen:
+                continue
+            seen.add(digest)
+            with contextlib.suppress(BadMessage):
+                _, event = decode(message)
+                for _ in range(times):
+                    await bus.publish(event.routing_key, message, mandatory=False)
+
+
+def damage_reads(night: Performance, count: int) -> None:
+    """The bytes of so many reads are damaged between their put and their announcement, at most two of an exposure."""
+    sampling, damages = night.plan.sampling, (_cut_short, _flip_a_bit, _empty)
+    chosen = {
+        str(ReadId(exposure, 1, int(read)))
+        for exposure in night.plan.exposure_ids()
+        for read in night.random.choice(sampling.reads, 2, replace=False) + 1
+    }
+    night.account.spoilt = {*night.random.permutation(sorted(chosen))[:count]}
+
+    async def send(event: Event) -> None:
+        if isinstance(event, ReadWritten):
+            read = str(ReadId(event.exposure_id, event.ramp, event.read))
+            if read in night.account.spoilt:
+                shelf, damage = night.arena.shelf, damages[int(night.random.integers(len(damages)))]
+                data = await asyncio.to_thread(shelf.read, event.object.key)
+                await asyncio.to_thread(shelf.overwrite, event.object.key, damage(data))
+        await night.publish(event)
+
+    night.send = send
+
+
+def _cut_short(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _flip_a_bit(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def _empty(_: bytes) -> bytes:
+    return b""
+
+
+def malformed(night: Performance, count: int) -> Iterator[tuple[str, bytes]]:
+    """Messages that nobody can understand, with their routing keys; none of them is like another."""
+    exposure = night.plan.exposure_ids()[0]
+    key = f"iris.readout.read.written.{exposure.detector}"
+    good = json.loads(encode(_some_event(night), "edge"))
+    for number in range(count):
+        match number % 5:
+            case 0:
+                yield key, night.random.bytes(200)
+            case 1:
+                yield key, json.dumps({"specversion": "1.0", "number": number}).encode()
+            case 2:
+                yield key, json.dumps(good | {"type": good["type"].replace(".v1", f".v{2 + number}")}).encode()
+            case 3:
+                yield key, json.dumps(good | {"data": good["data"] | {"exposure": f"number {number}"}}).encode()
+            case _:
+                yield key, json.dumps(good | {"id": f"{number}"}).encode()
+
+
+def _some_event(night: Performance) -> Event:
+    exposure = night.plan.exposure_ids()[0]
+    return ExposureEnded(
+        observation=exposure.observation,
+        exposure_type=exposure.type,
+        exposure=exposure.number,
+        detector=exposure.detector,
+        night=night.plan.night,
+        sampling=night.plan.sampling,
+    )
+
+
+def suppress(night: Performance, count: int) -> None:
+    """So many random events of the edge are never sent; the first, which has the plan, is."""
+    lost = {int(number) for number in night.random.choice(night.events - 1, count, replace=False) + 1}
+
+    async def send(event: Event) -> None:
+        if night.told not in lost:
+            await night.publish(event)
+
+    night.send = send
+
+
+def delete_rows(night: Performance, count: int) -> None:
+    """So many random products of the night vanish from the catalogue."""
+    with contextlib.closing(sqlite3.connect(night.observatory.data_dir / "catalogue.sqlite", timeout=30.0)) as database:
+        rows = database.execute(
+            "SELECT id, artifact_id FROM product WHERE observation = ?", (night.plan.observation,)
+        ).fetchall()
+        chosen = [rows[int(position)] for position in night.random.choice(len(rows), count, replace=False)]
+        with database:
+            for product, artifact in chosen:
+                database.execute("DELETE FROM provenance WHERE product_row = ?", (product,))
+                database.execute("DELETE FROM header WHERE artifact_id = ?", (artifact,))
+                database.execute("DELETE FROM product WHERE id = ?", (product,))
+                database.execute("DELETE FROM artifact WHERE id = ?", (artifact,))
+
+
+@contextlib.asynccontextmanager
+async def clock_ahead(night: Performance, offset: str, *names: str) -> AsyncIterator[None]:
+    """The clock of some services is wrong: what they measure with a monotonic one is not."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+    if library is None:
+        raise ServerMissing("libfaketime is not installed.", remedy="Install the Debian package libfaketime.")
+    wrong = {"LD_PRELOAD": str(library), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    services = [night.observatory.services[name] for name in names]
+    true = [service.environment for service in services]
+    for service in services:
+        service.environment = service.environment | wrong
+        await _end_and_wait(service)
+    try:
+        yield
+    finally:
+        for service, environment in zip(services, true, strict=True):
+            service.environment = environment
+            await _end_and_wait(service)
+
+
+async def _end_and_wait(service: ServiceProcess) -> None:
+    """Ask a service to end, and wait until its supervisor has started it anew."""
+    starts = service.starts
+    service.process.ask_to_end()
+    while service.starts == starts or not await asyncio.to_thread(service.ready):
+        await asyncio.sleep(0.1)
+
+
+async def leader_killed(night: Performance, queue: str, away_s: float) -> None:
+    """The node of a cluster that leads a queue dies; it is back later, which nobody has to wait for."""
+    cluster = night.observatory.cluster
+    assert cluster is not None
+    async with night.fault():
+        leader = await asyncio.to_thread(cluster.leader, queue)
+        assert leader is not None
+        await asyncio.to_thread(cluster.kill, leader)
+    await asyncio.sleep(away_s)
+    await asyncio.to_thread(cluster.restart, leader)
+
+
+async def disk_full(night: Performance, folder: Path, seconds: float) -> None:
+    """Something takes all that is left of a file system."""
+    ballast = folder / ".ballast"
+    async with night.fault():
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 12))
+        await asyncio.sleep(seconds)
+        ballast.unlink()
