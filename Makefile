@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | up | down
+# make demo | test | lint | bench | chaos | up | down
 # SIZE=1024 makes a quick demonstration; BUS=rabbitmq a distributed one, with STORE=s3 on an S3 server.
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,6 +6,8 @@ SIZE ?= 4096
 BUS ?= memory
 STORE ?= directory
 DATA ?= observatory
+SEED ?= 1
+CASE ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 SWIFT := $(VENV)/swift/.installed
@@ -73,6 +75,11 @@ bench-bus: $(READY) $(SWIFT) rabbitmq
 # Whether real time waits for bulk work.
 bench-lanes: $(READY) rabbitmq
 	$(BIN)/python -m pytest -s tests/benchmarks/bench_lanes.py
+
+# What holds when services are killed and servers fail; CASE=broker-killed,store-away plays some of the cases.
+chaos: $(READY) $(SWIFT) rabbitmq
+	PYTHON="$(PYTHON)" deploy/debian-packages faketime
+	$(BIN)/python -m tests.chaos --seed $(SEED) --case "$(CASE)"
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,7 +20,10 @@ from irisdrs.shared.bus.topology import QUEUES
 from irisdrs.shared.errors import BadMessage, Outage
 from irisdrs.shared.events import Event, decode
 from irisdrs.shared.observation import ObservationPlan
+from irisdrs.shared.testing.servers.cluster import RabbitMQCluster
+from irisdrs.shared.testing.servers.process import ServerMissing
 from irisdrs.shared.testing.servers.proxy import TcpProxy
+from irisdrs.shared.testing.servers.rabbitmq import RabbitMQNode
 from irisdrs.simulator.observatory import BUCKET, Observatory
 from irisdrs.simulator.stage import Stage, visiting
 
@@ -31,6 +35,10 @@ JOB_TIMEOUT_S = 20.0
 
 #: Longest wait for services to be ready again between two cases, seconds.
 READY_S = 120.0
+
+
+#: Sizes of the disks of store and spool where they are small, 2**20 bytes: some nights of 64 x 64, and no more.
+DISKS_MB = {"store": 64, "spool": 16}
 
 
 class Setting(StrEnum):
@@ -51,16 +59,19 @@ class ChaosObservatory(Observatory):
     """
 
     def __init__(self, data_dir: Path, setting: Setting) -> None:
-        super().__init__(data_dir, "s3" if setting is Setting.SWIFT else "directory")
-        self.broker_line = TcpProxy([self.rabbitmq.port])
+        home = data_dir / "rabbitmq"
+        self.cluster = RabbitMQCluster(home) if setting is Setting.CLUSTER else None
+        self.node = RabbitMQNode(home) if self.cluster is None else None
+        ports = self.cluster.ports if self.cluster else [self.node.port] if self.node else []
+        super().__init__(data_dir, "s3" if setting is Setting.SWIFT else "directory", broker=self.cluster or self.node)
+        self.broker_line = TcpProxy(ports)
         self.store_line = TcpProxy([]) if self.swift is not None else None
         self.crash_points = self.data_dir / "crash-points"
         self.crash_points.mkdir(parents=True)
 
     def settings(self) -> dict[str, str]:
         """Environment variables of every process: with the proxies' ports."""
-        found = super().settings()
-        found["IRIS_AMQP_URL"] = found["IRIS_AMQP_URL"].replace(f":{self.rabbitmq.port}/", f":{self.broker_line.port}/")
+        found = super().settings() | {"IRIS_AMQP_URL": self.rabbitmq.url(port=self.broker_line.port)}
         if self.store_line is not None:
             found["IRIS_STORE_URL"] = f"s3+http://127.0.0.1:{self.store_line.port}/{BUCKET}"
         return found
@@ -150,8 +161,11 @@ async def opened(setting: Setting, data_dir: Path, references: tuple[Observation
     """An arena in an empty folder; its services are started anew when they die."""
     plan, cache = references
     shutil.copytree(cache, data_dir / "crds")
-    observatory = ChaosObservatory(data_dir, setting)
     async with contextlib.AsyncExitStack() as stack:
+        if setting is Setting.DIRECTORY:
+            for name, size_mb in DISKS_MB.items():
+                stack.enter_context(_disk(data_dir / name, size_mb))
+        observatory = ChaosObservatory(data_dir, setting)
         stack.push_async_callback(asyncio.to_thread, observatory.stop)
         await asyncio.to_thread(observatory.start)
         stack.enter_context(_task(observatory.supervise()))
@@ -168,6 +182,26 @@ def _shelf(observatory: ChaosObservatory) -> Shelf:
         return DirectoryShelf(observatory.data_dir / "store")
     host = swift.url.partition("://")[2]
     return S3Shelf(Minio(host, swift.access_key, swift.secret_key, secure=False, region="us-east-1"), BUCKET)
+
+
+@contextlib.contextmanager
+def _disk(folder: Path, size_mb: int) -> Iterator[None]:
+    """Make a folder a file system of its own, which can be filled.
+
+    Raises
+    ------
+    ServerMissing
+        If this process may not mount.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ServerMissing(f"No small disk can be mounted: {done.stderr.strip()}", remedy="Run the suite as root.")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=False)
 
 
 @contextlib.contextmanager

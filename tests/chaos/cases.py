@@ -202,7 +202,9 @@ async def spool_full(night: Performance) -> None:
     await faults.disk_full(night, night.observatory.data_dir / "spool", 20.0)
 
 
-@case("the node that leads the queues is killed, and comes back after 20 s", setting=Setting.CLUSTER, recovery_s=BROKER_S)
+@case(
+    "the node that leads the queues is killed, and comes back after 20 s", setting=Setting.CLUSTER, recovery_s=BROKER_S
+)
 async def leader_killed(night: Performance) -> None:
     await night.reached(0.3)
     await faults.leader_killed(night, ARCHIVE, 20.0)

@@ -49,10 +49,12 @@ async def restart_in_order(night: Performance) -> None:
 
 async def broker_killed(night: Performance) -> None:
     """The broker dies as by a power cut, and comes back on its data."""
+    node = night.observatory.node
+    assert node is not None
     async with night.fault():
-        await asyncio.to_thread(night.observatory.rabbitmq.kill)
+        await asyncio.to_thread(node.kill)
         await asyncio.sleep(AWAY_S)
-        await asyncio.to_thread(night.observatory.rabbitmq.start)
+        await asyncio.to_thread(node.start)
 
 
 async def broker_restarted(night: Performance) -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import httpx
 import structlog
@@ -25,6 +25,22 @@ _LOOK_S = 0.5
 
 #: Where a store may be.
 StoreKind = Literal["directory", "s3"]
+
+
+class Broker(Protocol):
+    """One node of RabbitMQ, or a cluster."""
+
+    def url(self, vhost: str = "/", port: int | None = None) -> str:
+        """AMQP URL of a virtual host; by another port where something stands before the broker."""
+        ...
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        ...
+
+    def stop(self) -> None:
+        """End it in order; its data stay."""
+        ...
 
 
 class ServiceProcess:
@@ -88,6 +104,8 @@ class Observatory:
     store : {"directory", "s3"}
     detectors : sequence of Detector
         One readout process each.
+    broker : Broker, optional
+        Instead of a node of its own.
 
     Raises
     ------
@@ -96,11 +114,15 @@ class Observatory:
     """
 
     def __init__(
-        self, data_dir: Path, store: StoreKind = "directory", detectors: Sequence[Detector] = IMAGER_DETECTORS
+        self,
+        data_dir: Path,
+        store: StoreKind = "directory",
+        detectors: Sequence[Detector] = IMAGER_DETECTORS,
+        broker: Broker | None = None,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.detectors = tuple(detectors)
-        self.rabbitmq = RabbitMQNode(self.data_dir / "rabbitmq")
+        self.rabbitmq: Broker = broker or RabbitMQNode(self.data_dir / "rabbitmq")
         self.swift = SwiftServer(self.data_dir / "swift") if store == "s3" else None
         self.services: dict[str, ServiceProcess] = {}
         self._archive_port, self._crds_port = free_port(), free_port()
