@@ -30,8 +30,8 @@ from irisdrs.simulator.stage import Stage, visiting
 #: Most memory that a worker may take, 2**20 bytes: a frame of 64 x 64 needs 400.
 WORKER_MEMORY_MB = 1024
 
-#: Longest that a job may take, seconds: one of 64 x 64 takes one, and the start of its process some more.
-JOB_TIMEOUT_S = 20.0
+#: Longest that a job may take, seconds: one of 64 x 64 takes one, and the start of its process on a busy machine 30.
+JOB_TIMEOUT_S = 60.0
 
 #: Longest wait for services to be ready again between two cases, seconds.
 READY_S = 120.0

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.chaos import faults
-from tests.chaos.arena import Setting
+from tests.chaos.arena import JOB_TIMEOUT_S, Setting
 from tests.chaos.performance import Act, Case, Performance
 
 from irisdrs.shared.bus.topology import ARCHIVE, CALIBRATE_REALTIME, readout_queue
@@ -119,10 +119,13 @@ async def job_fills_memory(night: Performance) -> None:
     await faults.job_ends_as(night, "memory")
 
 
-@case("a job of calibrate hangs", recovery_s=60.0, note="the limit of a job, 20 s here, comes before its retry")
+@case(
+    "a job of calibrate hangs",
+    note=f"the fault counts until the limit of a job ends it, {JOB_TIMEOUT_S:.0f} s here and 120 s by default",
+)
 async def job_hangs(night: Performance) -> None:
     await night.reached(0.3)
-    await faults.job_ends_as(night, "hang")
+    await faults.job_ends_as(night, "hang", JOB_TIMEOUT_S)
 
 
 @case("the server cancels consumers: idle queues of readout, calibrate and archive are deleted", recovery_s=BROKER_S)
@@ -208,6 +211,11 @@ async def spool_full(night: Performance) -> None:
 async def leader_killed(night: Performance) -> None:
     await night.reached(0.3)
     await faults.leader_killed(night, ARCHIVE, 20.0)
+
+
+@case("every message of the edge is of the version before or of the one after, in turn")
+async def versions_mixed(night: Performance) -> None:
+    faults.mix_versions(night)
 
 
 def _unflagged(rows: Sequence[Mapping[str, object]], spoilt: set[str]) -> list[str]:

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import aio_pika
 from tests.chaos.arena import Arena
@@ -32,10 +34,8 @@ def kill(arena: Arena, service: str, number: signal.Signals = signal.SIGKILL) ->
 async def kill_now_and_then(night: Performance, every_s: float) -> None:
     """Kill a random service every so often until the night has been told."""
     names = sorted(night.observatory.services)
-    while True:
-        await asyncio.sleep(every_s)
-        if night.told >= night.events:
-            return
+    told = asyncio.ensure_future(night.reached(1.0))
+    while not (await asyncio.wait({told}, timeout=every_s))[0]:
         async with night.fault():
             kill(night.arena, names[int(night.random.integers(len(names)))])
 
@@ -75,13 +75,14 @@ async def store_away(night: Performance, seconds: float) -> None:
         await asyncio.to_thread(swift.start)
 
 
-async def job_ends_as(night: Performance, manner: str) -> None:
+async def job_ends_as(night: Performance, manner: str, lasts_s: float = 0.0) -> None:
     """The next job of calibrate takes its process along: see `crash_points`."""
     point = night.observatory.crash_points / "calibrate.worker.reduce"
     async with night.fault():
         point.write_text(manner, encoding="ascii")
         while point.exists():
             await asyncio.sleep(0.05)
+        await asyncio.sleep(lasts_s)
 
 
 async def queue_deleted(night: Performance, *names: str) -> None:
@@ -189,6 +190,36 @@ def _some_event(night: Performance) -> Event:
         night=night.plan.night,
         sampling=night.plan.sampling,
     )
+
+
+def mix_versions(night: Performance) -> None:
+    """Messages of the edge are, in turn, as the version before and as the version after this one would send them."""
+    rewrites = itertools.cycle((_as_older, _as_newer))
+
+    async def send(event: Event) -> None:
+        message = json.loads(encode(event, "edge"))
+        next(rewrites)(event, message)
+        body = json.dumps(message).encode()
+        await night.arena.stage.bus.publish(event.routing_key, body, mandatory=event.mandatory)
+
+    night.send = send
+
+
+def _as_older(event: Event, message: dict[str, Any]) -> None:
+    """Leave out every field that need not be there."""
+    optional = {name for name, field in type(event).model_fields.items() if not field.is_required()}
+    message["data"] = {name: value for name, value in message["data"].items() if name not in optional}
+    if "object" in message["data"]:
+        del message["data"]["object"]["media_type"]
+
+
+def _as_newer(_: Event, message: dict[str, Any]) -> None:
+    """Add fields that nobody knows yet: to the envelope, to the data, and deeper."""
+    message["dataschema"] = "https://example.org/schemas/of-tomorrow.json"
+    message["data"]["seeing_arcsec"] = 0.6
+    for value in list(message["data"].values()):
+        if isinstance(value, dict):
+            value["of_tomorrow"] = {"known": False}
 
 
 def suppress(night: Performance, count: int) -> None:

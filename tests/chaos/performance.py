@@ -74,6 +74,11 @@ class Performance:
         sampling = self.plan.sampling
         return 2 + len(self.plan.exposure_ids()) * (2 + sampling.reads * sampling.ramps)
 
+    @property
+    def ended_s(self) -> float:
+        """When the last fault ended or the last event was told."""
+        return max(self.told_s, self.healed_s)
+
     async def publish(self, event: Event) -> None:
         """Send an event as the edge does."""
         await publish(self.arena.stage.bus, "edge", [event])
@@ -196,34 +201,41 @@ async def perform(night: Performance) -> Outcome:
     arena.ears[:] = [night.account.hear]
     problems = []
     acting = asyncio.ensure_future(night.case.act(night))
+    recovery_s = None
     try:
         await asyncio.sleep(0)  # the act first: it may put things into the night's way
         async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(night.play(), acting)
+            await night.play()
+            recovery_s = await _recovery(night, acting)
+            await acting
     except Exception as error:  # noqa: BLE001 - the other cases are played all the same
         problems.append(f"the night could not be played: {type(error).__name__}: {error}")
     finally:
         acting.cancel()
-    ended_s = max(night.told_s, night.healed_s)
-    recovery_s = await _recovery(night, ended_s)
-    verdict, parked = await _settled(night, ended_s)
+    verdict, parked = await _settled(night)
     problems += _problems(night, verdict, parked, recovery_s)
     problems += await _checked(night)
     await arena.forget_parked()
     return Outcome(night.case, verdict, recovery_s, time.monotonic() - start_s, tuple(problems))
 
 
-async def _recovery(night: Performance, ended_s: float) -> float | None:
-    """Wait until the night is complete; how long that took, seconds."""
-    while time.monotonic() - ended_s < QUIET_S:
+async def _recovery(night: Performance, acting: "asyncio.Future[None]") -> float | None:
+    """Wait until the night is complete and nothing more happens to it; how long it took to be complete, seconds."""
+    complete_s: float | None = None
+    while not acting.done() or time.monotonic() - night.ended_s < QUIET_S:
         with contextlib.suppress(Exception):  # the archive may be the one that is away
-            if not await missing(night.account, night.arena.client):
-                return time.monotonic() - ended_s
+            before_s, gone = night.healed_s, await missing(night.account, night.arena.client)
+            if gone or before_s != night.healed_s:
+                complete_s = None
+            elif complete_s is None or complete_s < before_s:
+                complete_s = time.monotonic()
+        if acting.done() and complete_s is not None and complete_s > night.healed_s:
+            return max(0.0, complete_s - night.ended_s)
         await asyncio.sleep(_LOOK_S)
     return None
 
 
-async def _settled(night: Performance, ended_s: float) -> tuple[Verdict, list[Parked]]:
+async def _settled(night: Performance) -> tuple[Verdict, list[Parked]]:
     """The verdict as soon as nothing is wrong with it any more, or when the time of quiet is over."""
     arena = night.arena
     await arena.ready()
@@ -233,7 +245,7 @@ async def _settled(night: Performance, ended_s: float) -> tuple[Verdict, list[Pa
         names = [f"{one.queue} {one.reason.error_class}" for one in parked]
         verdict = await audit(night.account, arena.shelf, arena.client, names)
         at_rest = verdict.clean and len(parked) >= night.parked_at_least and all(map(night.blame, parked))
-        if at_rest or time.monotonic() - ended_s > QUIET_S:
+        if at_rest or time.monotonic() - night.ended_s > QUIET_S:
             return verdict, parked
 
 
