@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -14,6 +14,8 @@ from irisdrs.shared.bus.memory import MemoryBus
 from irisdrs.shared.bus.topology import ARCHIVE, CALIBRATE_REALTIME, HOLD_S, QUEUES
 from irisdrs.shared.errors import CorruptObject, NotDue, Outage, Retryable
 from irisdrs.shared.events import Event, FrameReady, ProcessingFailed, ProductStored, decode, encode
+from irisdrs.shared.events.envelope import CAUSE
+from irisdrs.shared.events.spent import parse
 from irisdrs.shared.identifiers import Detector, ExposureType, SamplingMode
 from irisdrs.shared.metrics import Metrics
 from irisdrs.shared.service import Service
@@ -228,6 +230,50 @@ async def test_figures_of_what_went_in_and_out(bus: MemoryBus) -> None:
     assert figure("iris_hop_seconds_count", queue) == 4.0
     assert figure("iris_events_in_flight", queue) == 0.0
     assert figure("iris_object_bytes_total", {"service": "calibrate", "direction": "out"}) == 1.0
+
+
+async def test_what_a_service_spends_travels_with_what_it_tells(bus: MemoryBus) -> None:
+    causes = []
+
+    async def handle(event: FrameReady) -> Sequence[Event]:
+        causes.append(CAUSE.get())
+        await asyncio.sleep(0.05)
+        return [STORED]
+
+    async with bus.listen("iris.archive.#") as stored, dispatching(bus, handle):
+        await bus.publish(FRAME.routing_key, encode(FRAME, "readout", spent="readout:1.204"), mandatory=True)
+        envelope, _ = decode(await asyncio.wait_for(anext(stored), SOON_S))
+        await settled(bus)
+    spent = parse(envelope.spent)
+    assert list(spent) == ["readout", "calibrate"]
+    assert spent["readout"] == 1.204
+    assert spent["calibrate"] >= 0.05
+    (cause,) = causes
+    assert cause is not None
+    assert (cause.envelope.id, cause.envelope.spent) == (FRAME.event_id, "readout:1.204")
+    assert CAUSE.get() is None  # here, outside of a handler
+
+
+async def test_latencies_are_figures_and_those_of_the_future_are_clock_skew(bus: MemoryBus) -> None:
+    now = datetime.now(UTC)
+    ages_s = {1: 12.0, 2: -300.0, 3: 86_400.0}  # in time; of a clock that is ahead; told again a day later
+
+    async def handle(event: FrameReady) -> Sequence[Event]:
+        if event.exposure == 9:  # what was told comes back to the same queue
+            return []
+        photons_end = now - timedelta(seconds=ages_s[event.exposure])
+        return [event.model_copy(update={"photons_end": photons_end, "exposure": 9})]
+
+    metrics = Metrics()
+    async with dispatching(bus, handle, metrics=metrics):
+        await publish(bus, "readout", [FRAME.model_copy(update={"exposure": number}) for number in ages_s])
+        await settled(bus)
+    figure = metrics.registry.get_sample_value
+    told = {"service": "calibrate", "type": "FrameReady"}
+    assert figure("iris_latency_seconds_count", told) == 1.0
+    assert figure("iris_latency_seconds_bucket", {**told, "le": "10.0"}) == 0.0
+    assert figure("iris_budget_fraction_count", told) == 1.0
+    assert figure("iris_clock_skew_total", {"service": "calibrate", "queue": CALIBRATE_REALTIME}) == 1.0
 
 
 async def test_a_deadline_recirculates_without_using_attempts(bus: MemoryBus) -> None:

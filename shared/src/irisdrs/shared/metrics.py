@@ -1,12 +1,22 @@
 """Figures of a process for Prometheus: what goes in and out, how long it takes, what goes wrong."""
 
+from datetime import UTC, datetime
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from irisdrs.shared.budget import REDUCED_IMAGE_S, TOLD_AGAIN_S
 
 #: Upper bounds of handler durations, seconds: from a remembered answer to the longest time limit.
 _HANDLER_BOUNDS_S = (0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 
 #: Upper bounds of a hop, seconds: the goal is 50 ms, the whole latency budget 30 s.
 _HOP_BOUNDS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0, 300.0)
+
+#: Upper bounds of latencies, seconds: the budgets are 30 s and 60 s.
+_LATENCY_BOUNDS_S = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 45.0, 60.0, 120.0, 300.0)
+
+#: Upper bounds of fractions of the budget.
+_FRACTION_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0, 5.0)
 
 
 class Metrics:
@@ -42,7 +52,25 @@ class Metrics:
             registry=self.registry,
         )
         self.clock_skew = Counter(
-            "iris_clock_skew", "Events that were told in our future", queue, registry=self.registry
+            "iris_clock_skew",
+            "Events of our future: told there, or of photons from there",
+            queue,
+            registry=self.registry,
+        )
+        told = ("service", "type")
+        self.latency_seconds = Histogram(
+            "iris_latency_seconds",
+            "From the last photon to the telling of what was made of it",
+            told,
+            buckets=_LATENCY_BOUNDS_S,
+            registry=self.registry,
+        )
+        self.budget_fraction = Histogram(
+            "iris_budget_fraction",
+            "The same as a fraction of the budget of a reduced image",
+            told,
+            buckets=_FRACTION_BOUNDS,
+            registry=self.registry,
         )
         self.object_bytes = Counter(
             "iris_object_bytes", "Bytes of announced objects", ("service", "direction"), registry=self.registry
@@ -54,3 +82,20 @@ class Metrics:
         self.loop_lag_worst_seconds = Gauge(
             "iris_loop_lag_worst_seconds", "Worst delay of the event loop since the start", registry=self.registry
         )
+
+    def note_latency(self, service: str, queue: str, kind: str, photons_end: datetime) -> None:
+        """Note how long after its last photon an event is told; a negative time is a clock's fault and counts as such.
+
+        Parameters
+        ----------
+        service, queue, kind : str
+            Who tells it, of which queue's events it came, and its type.
+        photons_end : datetime
+            When the last photon was collected (UTC).
+        """
+        latency_s = (datetime.now(UTC) - photons_end).total_seconds()
+        if latency_s < 0:
+            self.clock_skew.labels(service, queue).inc()
+        elif latency_s <= TOLD_AGAIN_S:
+            self.latency_seconds.labels(service, kind).observe(latency_s)
+            self.budget_fraction.labels(service, kind).observe(latency_s / REDUCED_IMAGE_S)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from irisdrs.archive.catalogue.observations import State, record_exposure, recor
 from irisdrs.archive.catalogue.tables import Product
 from irisdrs.archive.description import describe
 from irisdrs.shared.crash_points import reach
+from irisdrs.shared.events.envelope import CAUSE
 from irisdrs.shared.events.event import Event, ExposedEvent, ExposureEvent
 from irisdrs.shared.events.facts import (
     ExposureAborted,
@@ -118,6 +119,8 @@ class Ingest:
 
     async def _store(self, arrival: Arrival) -> Sequence[Event]:
         verified_at = datetime.now(UTC)
+        if (cause := CAUSE.get()) is not None:
+            arrival = replace(arrival, announced_at=cause.envelope.time, spent=cause.spent_by("archive"))
 
         def change(session: Session) -> tuple[int, bool]:
             row = record(session, arrival, verified_at)

@@ -17,8 +17,8 @@ from irisdrs.shared.bus.port import Bus, BusOutage, Delivery, ParkingReason
 from irisdrs.shared.bus.topology import HOLD_S, QUEUES, RECIRCULATE_S, RETRY_DELAYS_S, Queue
 from irisdrs.shared.crash_points import reach
 from irisdrs.shared.errors import BadMessage, Fatal, IrisError, NotDue, Outage
-from irisdrs.shared.events.envelope import Envelope, decode, encode
-from irisdrs.shared.events.event import Event
+from irisdrs.shared.events.envelope import CAUSE, Cause, Envelope, decode, encode
+from irisdrs.shared.events.event import Event, ExposedEvent
 from irisdrs.shared.events.facts import ProcessingFailed
 from irisdrs.shared.events.registry import READERS, Readers
 from irisdrs.shared.metrics import Metrics
@@ -33,10 +33,12 @@ OUTAGE_WAIT_MAX_S = 10.0
 OUTAGE_WAIT_MIN_S = 0.1
 
 
-async def publish(bus: Bus, source: str, events: Sequence[Event], cause: Envelope | None = None) -> None:
+async def publish(
+    bus: Bus, source: str, events: Sequence[Event], cause: Envelope | None = None, spent: str = ""
+) -> None:
     """Publish events, each confirmed, in order."""
     for event in events:
-        await bus.publish(event.routing_key, encode(event, source, cause), mandatory=event.mandatory)
+        await bus.publish(event.routing_key, encode(event, source, cause, spent), mandatory=event.mandatory)
 
 
 class Dispatcher:
@@ -161,10 +163,12 @@ class Dispatcher:
             if handler is None:
                 raise BadMessage(f"{queue.name} takes no {envelope.type}.")
             self._note(queue, envelope, event)
+            cause = Cause(envelope, time.monotonic() - delivery.age_s)
+            CAUSE.set(cause)  # of this worker alone: it is a task of its own
             events = await self._handle(queue, handler, event, delivery)
             point = self._service.name, *(type(told).__name__ for told in events)
             reach("dispatch.publish.before", *point)
-            await self._insist(queue, delivery, lambda: publish(self._bus, self._service.name, events, envelope))
+            await self._insist(queue, delivery, lambda: self._publish(events, cause))
             reach("dispatch.publish.after", *point)
         except BusOutage:
             raise  # the broker has taken the delivery back
@@ -180,7 +184,7 @@ class Dispatcher:
         else:
             reach("dispatch.ack.before", *point)
             await delivery.ack()
-            self._told(events)
+            self._told(queue, events)
             _log.debug(
                 "handled",
                 queue=queue.name,
@@ -295,9 +299,14 @@ class Dispatcher:
         else:
             self._metrics.hop_seconds.labels(*labels).observe(hop_s)
 
-    def _told(self, events: Sequence[Event]) -> None:
+    async def _publish(self, events: Sequence[Event], cause: Cause) -> None:
+        await publish(self._bus, self._service.name, events, cause.envelope, cause.spent_by(self._service.name))
+
+    def _told(self, queue: Queue, events: Sequence[Event]) -> None:
         for event in events:
             self._metrics.events_out.labels(self._service.name, type(event).__name__).inc()
+            if isinstance(event, ExposedEvent):
+                self._metrics.note_latency(self._service.name, queue.name, type(event).__name__, event.photons_end)
             if event.announces is not None:
                 self._metrics.object_bytes.labels(self._service.name, "out").inc(event.announces.size)
 

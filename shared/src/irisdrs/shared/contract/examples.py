@@ -228,7 +228,7 @@ def example_message(kind: type[Event]) -> Document:
     event = next((event for event in EXAMPLES if type(event) is kind), None)
     if event is None:
         raise LookupError(f"{kind.__name__} has no example: give it one in {__name__}.")
-    message: Document = json.loads(encode(event, PRODUCERS[kind][0]))
+    message: Document = json.loads(encode(event, PRODUCERS[kind][0], spent="readout:1.204,calibrate:4.511"))
     return message | {
         "time": "2034-08-01T05:30:12.500000Z",
         "timetai": "2034-08-01T05:30:49.500000",

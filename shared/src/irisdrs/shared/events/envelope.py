@@ -4,6 +4,9 @@ Source: CloudEvents 1.0.2 (CNCF), the JSON event format, and its distributed tra
 """
 
 import secrets
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -12,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from irisdrs.shared.errors import BadMessage, EventTooLarge
 from irisdrs.shared.events.event import Event
 from irisdrs.shared.events.registry import READERS, Readers, reader
+from irisdrs.shared.events.spent import MAX_LENGTH, PATTERN, add
 
 #: Largest message, bytes: pixels never travel on the bus.
 MAX_BYTES = 64 * 1024
@@ -39,10 +43,32 @@ class Envelope(BaseModel):
     correlationid: str = Field(description="Observation that it belongs to")
     causationid: str = Field(description="Id of the event that caused it; its own id when nothing did")
     traceparent: str = Field(description="W3C trace context", pattern="^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+    spent: str = Field(
+        description="Seconds that each service had what led to it, by its own clock: readout:1.204,calibrate:4.511",
+        default="",
+        pattern=PATTERN,
+        max_length=MAX_LENGTH,
+    )
     data: dict[str, object]
 
 
-def encode(event: Event, source: str, cause: Envelope | None = None) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The event that a handler has in hand: its telling, and since when (`time.monotonic`) this service has it."""
+
+    envelope: Envelope
+    arrived_s: float
+
+    def spent_by(self, service: str) -> str:
+        """What was spent on it until now, this service included."""
+        return add(self.envelope.spent, service, time.monotonic() - self.arrived_s)
+
+
+#: Set by dispatch while a handler runs. For records of how an event came; no product may depend on it.
+CAUSE: ContextVar[Cause | None] = ContextVar("cause", default=None)
+
+
+def encode(event: Event, source: str, cause: Envelope | None = None, spent: str = "") -> bytes:
     """Put an event into an envelope.
 
     Parameters
@@ -52,6 +78,8 @@ def encode(event: Event, source: str, cause: Envelope | None = None) -> bytes:
         Name of the service that tells it.
     cause : Envelope, optional
         Envelope of the event whose handling gave this one: passes on correlation and trace.
+    spent : str, optional
+        What services have spent on the way to it (`irisdrs.shared.events.spent`).
 
     Raises
     ------
@@ -71,6 +99,7 @@ def encode(event: Event, source: str, cause: Envelope | None = None) -> bytes:
         correlationid=event.correlation_id,
         causationid=cause.id if cause else event.event_id,
         traceparent=f"00-{trace}-{secrets.token_hex(8)}-01",
+        spent=spent,
         data=event.model_dump(mode="json"),
     )
     message = envelope.model_dump_json().encode()

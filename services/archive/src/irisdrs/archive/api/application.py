@@ -4,7 +4,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse
 from sqlalchemy import text
 
-from irisdrs.archive.api import observations, page, problems, products
+from irisdrs.archive.api import latencies, observations, page, problems, products
 from irisdrs.archive.catalogue.engine import Catalogue
 from irisdrs.shared.store.port import Store
 
@@ -27,6 +27,7 @@ def application(catalogue: Catalogue, store: Store) -> FastAPI:
     problems.install(app)
     app.include_router(products.router(catalogue, store))
     app.include_router(observations.router(catalogue))
+    app.include_router(latencies.router(catalogue))
     app.include_router(_health(catalogue))
     app.include_router(page.router(catalogue))
 

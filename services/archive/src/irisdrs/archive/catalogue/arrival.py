@@ -48,6 +48,7 @@ class Arrival:
 
     `version` is the job hash of a product and the SHA-256 of a read; `inputs_hash`, `crds_context` and
     `software_version` are None for a read, which is taken and not made.
+    `announced_at` (UTC) and `spent` (`irisdrs.shared.events.spent`) are of the telling that it arrived with.
     """
 
     object: ObjectRef
@@ -66,3 +67,5 @@ class Arrival:
     software_version: str | None = None
     quality: Mapping[str, float] = field(default_factory=dict)
     inputs: tuple[Input, ...] = ()
+    announced_at: datetime | None = None
+    spent: str = ""

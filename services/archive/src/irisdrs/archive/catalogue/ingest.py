@@ -51,6 +51,7 @@ def record(session: Session, arrival: Arrival, verified_at: datetime) -> int:
     session.add(artifact)
     session.flush()
     product = _product(arrival, artifact.id)
+    product.stored_at = verified_at
     session.add(product)
     session.add(Header(artifact_id=artifact.id, hdus=list(arrival.description.hdus)))
     session.flush()
@@ -100,6 +101,8 @@ def _product(arrival: Arrival, artifact_id: int) -> Product:
         crds_context=arrival.crds_context,
         software_version=arrival.software_version,
         quality=dict(arrival.quality),
+        announced_at=arrival.announced_at,
+        spent=arrival.spent or None,
         conflicted=False,
         current=False,
     )

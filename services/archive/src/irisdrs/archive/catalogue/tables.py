@@ -1,4 +1,4 @@
-"""The schema, version 1. The migrations create exactly this (a test compares them).
+"""The schema, version 2. The migrations create exactly this (a test compares them).
 
 A product is one version of what an exposure gave; its artifact is the object that holds it. Both are written in one
 transaction, after the object was fetched and verified, so that there is no row without an object.
@@ -88,7 +88,8 @@ class Product(Table):
 
     `version` is the job hash; a read, which is taken and not made, has its SHA-256 there. `unit_*` is the direction
     of the footprint's centre and `radius_sin`, `radius_cos` belong to half of its radius: with them the distance on
-    the sky is tested exactly by arithmetic that every database has.
+    the sky is tested exactly by arithmetic that every database has. `announced_at`, `stored_at` and `spent` are of its
+    first telling (None in rows of before they were kept); what is told again does not change them.
     """
 
     __tablename__ = "product"
@@ -128,6 +129,9 @@ class Product(Table):
     unit_z: Mapped[float | None]
     radius_sin: Mapped[float | None]
     radius_cos: Mapped[float | None]
+    announced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    stored_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    spent: Mapped[str | None] = mapped_column(String(400))
     conflicted: Mapped[bool]
     current: Mapped[bool]
 
