@@ -2,12 +2,14 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from irisdrs.shared.bus import line
 from irisdrs.shared.bus.port import BusOutage
+from irisdrs.shared.bus.publisher import CONFIRM_S
 from irisdrs.shared.bus.rabbitmq import RabbitMQBus
 from irisdrs.shared.testing.bus_contract import IMG1, READ, SOON_S, USED, next_of
 from irisdrs.shared.testing.servers.cluster import RabbitMQCluster
@@ -160,7 +162,9 @@ async def test_a_cluster_that_loses_its_leader_loses_nothing(cluster: RabbitMQCl
         leader = await asyncio.to_thread(cluster.leader, IMG1.name, vhost)
         assert leader is not None
         await asyncio.to_thread(cluster.kill, leader)
+        killed_s = time.monotonic()
         await publisher.until(20)
+        assert time.monotonic() - killed_s < CONFIRM_S  # a channel that stays refused is not waited for
         another = await asyncio.to_thread(cluster.leader, IMG1.name, vhost)
         assert another is not None
         assert another is not leader

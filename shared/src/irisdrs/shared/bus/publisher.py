@@ -16,6 +16,10 @@ _log = structlog.get_logger(__name__)
 #: Longest that a publication may stay unconfirmed, seconds. A cluster that elects a new leader needs less.
 CONFIRM_S = 30.0
 
+#: After so many refusals in a row (some 1.5 s) a message is sent over a new channel: one that was refused while a
+#: cluster elected a leader, or while a queue was full, can stay refused.
+_NEW_CHANNEL_AFTER = 6
+
 
 class Publisher:
     """Publishes on a line, on one channel, which is opened anew when it was closed.
@@ -62,16 +66,21 @@ class Publisher:
         try:
             async for attempt in retrying:
                 with attempt:
+                    if attempt.retry_state.attempt_number % _NEW_CHANNEL_AFTER == 0:
+                        await self._leave_channel()
                     await self._send_once(exchange, key, message, mandatory=mandatory)
         except RetryError as error:
-            # A channel can stay refused after the queue has room again; the next try gets a new one.
-            refused, self._channel = self._channel, None
-            if refused is not None:
-                await close(refused)
+            await self._leave_channel()
             raise BusOutage(
                 f"RabbitMQ at {self._line.where} does not take messages with the key {key}.",
                 remedy="Is a queue full, or a cluster without a majority?",
             ) from error
+
+    async def _leave_channel(self) -> None:
+        """Let the next publication open a new channel; those that wait on this one are told that it is cut off."""
+        refused, self._channel = self._channel, None
+        if refused is not None:
+            await close(refused)
 
     async def _open(self) -> AbstractChannel:
         async with self._opening:
