@@ -16,7 +16,7 @@ DEBIAN ?= $(notdir $(PYTHON))-venv
 # What only some targets need: the servers that the settings ask for.
 SERVERS := $(if $(filter rabbitmq,$(BUS)),rabbitmq) $(if $(filter s3,$(STORE)),$(SWIFT))
 
-.PHONY: install swift rabbitmq demo up down test lint contract bench bench-bus bench-lanes clean
+.PHONY: install swift rabbitmq compiler demo up down test lint contract bench bench-bus bench-lanes clean
 
 install: $(READY)
 
@@ -39,6 +39,10 @@ swift: $(SWIFT)
 rabbitmq:
 	deploy/debian-packages rabbitmq-server || test -z "$$CI"  # at a desk its tests are skipped
 
+# What makes the library of a process with a wrong clock.
+compiler:
+	deploy/debian-packages gcc libc6-dev || test -z "$$CI"
+
 demo: $(READY) $(SERVERS)
 	$(BIN)/iris demo --size $(SIZE) --bus $(BUS) --store $(STORE)
 
@@ -56,7 +60,7 @@ lint: $(READY)
 	$(BIN)/mypy tests --exclude '^tests/simulator/src/'
 	$(BIN)/lint-imports
 
-test: lint $(SWIFT) rabbitmq
+test: lint $(SWIFT) rabbitmq compiler
 	$(BIN)/python -m pytest --numprocesses 2
 
 # JSON Schemas and AsyncAPI document of the events, from their classes; RELEASE=1 freezes them, when a version is released.
@@ -77,8 +81,7 @@ bench-lanes: $(READY) rabbitmq
 	$(BIN)/python -m pytest -s tests/benchmarks/bench_lanes.py
 
 # What holds when services are killed and servers fail; CASE=broker-killed,store-away plays some of the cases.
-chaos: $(READY) $(SWIFT) rabbitmq
-	PYTHON="$(PYTHON)" deploy/debian-packages faketime
+chaos: $(READY) $(SWIFT) rabbitmq compiler
 	$(BIN)/python -m tests.chaos --seed $(SEED) --case "$(CASE)"
 
 clean:
