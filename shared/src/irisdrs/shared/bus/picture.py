@@ -10,11 +10,8 @@ from irisdrs.shared.bus.topology import PRODUCERS, QUEUES, RETRY_DELAYS_S, Queue
 
 def queue_table() -> Table:
     """Queues: who consumes them and how."""
-    table = Table(title="Queues", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("queue (iris.q.)", no_wrap=True)
-    table.add_column("service")
-    table.add_column("lane")
-    for column in ("prefetch", "at once", "active", "deliveries", "limit (s)"):
+    table = _narrow("Queues", "queue (iris.q.)", "service", "lane")
+    for column in ("pre-\nfetch", "at\nonce", "active", "deliv-\neries", "limit\n(s)"):
         table.add_column(column, justify="right")
     for queue in QUEUES:
         table.add_row(
@@ -32,19 +29,15 @@ def queue_table() -> Table:
 
 def event_table() -> Table:
     """Events: who tells them, under which key, and which queues take them."""
-    table = Table(title="Events", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("event", no_wrap=True)
-    table.add_column("routing key (iris.)", no_wrap=True)
-    for column in ("told by", "taken by"):
-        table.add_column(column)
+    table = _narrow("Events", "event", "routing key (iris.)", "told by", "taken by")
     for kind, producers in PRODUCERS.items():
         key = binding_key(kind)
         takers = [name for name, queues in _rows() if any(kind in queue.takes for queue in queues)]
         table.add_row(
             kind.__name__,
             key.removeprefix("iris."),
-            ", ".join(producers),
-            ", ".join(map(_short, takers)) or ("nobody yet" if kind.mandatory else "listeners"),
+            "\n".join(producers),
+            "\n".join(map(_short, takers)) or ("nobody yet" if kind.mandatory else "listeners"),
         )
     return table
 
@@ -95,6 +88,14 @@ def picture() -> str:
         for producer, events in arrows.items():
             lines.append(f"    {producer} -- {_label(events)} --> q{number}")
     return "\n".join(lines)
+
+
+def _narrow(title: str, *columns: str) -> Table:
+    """A table that 80 columns are enough for: nothing in it is cut off."""
+    table = Table(title=f"\n{title}", title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=0)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
 
 
 def _short(name: str) -> str:
