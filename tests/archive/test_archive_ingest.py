@@ -1,6 +1,7 @@
 """The same events give the same catalogue, in any order and any number."""
 
 import itertools
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -145,3 +146,39 @@ def test_states_of_exposures_only_advance(new_catalogue: "NewCatalogue", build: 
                 record_exposure(session, build.exposure(), state)
         with catalogue.read() as session:
             assert session.scalars(select(Exposure.state)).all() == ["ended"]
+
+
+@pytest.mark.parametrize("gone", [("artifact",), ("product",), ("header",), ("provenance",), ("artifact", "header")])
+def test_rows_that_have_gone_come_back_with_the_next_announcement(
+    catalogue: Catalogue, put: "Put", content: "Content", build: "Builder", gone: tuple[str, ...]
+) -> None:
+    events = [build.read(1), raw := build.raw(4), build.image(4, [raw])]
+    put(catalogue, *events)
+    before = content(catalogue)
+    delete_rows(catalogue, *gone)
+    put(catalogue, *events)
+    assert content(catalogue) == before
+
+
+@pytest.mark.parametrize("gone", ["artifact", "product"])
+def test_the_number_of_a_row_that_has_gone_may_be_given_out_again(
+    catalogue: Catalogue, new_catalogue: "NewCatalogue", put: "Put", content: "Content", build: "Builder", gone: str
+) -> None:
+    raw, other_raw = build.raw(4), build.raw(4, exposure=build.exposure(35))
+    image, other = build.image(4, [raw]), build.image(4, [other_raw])
+    put(catalogue, raw, other_raw, image)
+    delete_rows(catalogue, gone, last=True)
+    put(catalogue, other, image, other)
+    expected = new_catalogue()
+    put(expected, raw, other_raw, image, other)
+    assert content(catalogue) == content(expected)
+
+
+def delete_rows(catalogue: Catalogue, *tables: str, last: bool = False) -> None:
+    """Delete rows as somebody with a database tool would: nothing is checked."""
+    number = {"artifact": "id", "product": "id"}
+    with sqlite3.connect(str(catalogue.engine.url.database)) as connection:
+        for table in tables:
+            which = f" WHERE {number[table]} = (SELECT max({number[table]}) FROM {table})" if last else ""
+            connection.execute(f"DELETE FROM {table}{which}")
+    connection.close()

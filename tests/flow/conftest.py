@@ -80,9 +80,11 @@ def references(tmp_path_factory: pytest.TempPathFactory) -> tuple[ObservationPla
 
 
 @pytest.fixture
-def playground(references: tuple[ObservationPlan, Path], tmp_path: Path) -> Open:
-    """Opens systems, each with a folder of its own."""
+def playground(references: tuple[ObservationPlan, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Opens systems, each with a folder of its own; they reconcile at their start and when a test says so."""
     made, cache = references
+    monkeypatch.setenv("IRIS_ARCHIVE_RECONCILE_FIRST_S", "1e9")
+    monkeypatch.setenv("IRIS_ARCHIVE_RECONCILE_CONFIRM_S", "0")
 
     @asynccontextmanager
     async def open_(name: str = "data", plan: ObservationPlan = made) -> AsyncIterator[Playground]:

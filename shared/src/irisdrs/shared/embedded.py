@@ -6,9 +6,10 @@ composed anew, and the bus gives it again what it had not settled.
 
 import asyncio
 import contextlib
+import functools
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -19,14 +20,15 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from irisdrs.shared.adapters import local_references
 from irisdrs.shared.bus.dead_letters import DeadLetters
 from irisdrs.shared.bus.dead_letters_web import dead_letter_routes
-from irisdrs.shared.bus.dispatch import Dispatcher, publish
+from irisdrs.shared.bus.dispatch import Dispatcher
 from irisdrs.shared.bus.memory import MemoryBus
 from irisdrs.shared.bus.topology import RECIRCULATE_S, RETRY_DELAYS_S
 from irisdrs.shared.data_lock import hold
 from irisdrs.shared.errors import BadMessage
 from irisdrs.shared.events.envelope import CONTENT_TYPE, MAX_BYTES, decode
-from irisdrs.shared.replay import plans, replay
-from irisdrs.shared.service import Compose, Platform
+from irisdrs.shared.metrics import Metrics
+from irisdrs.shared.rounds import do_round, parked_ids, run_rounds
+from irisdrs.shared.service import Compose, Platform, Round, Service
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.web_server import serving
@@ -48,6 +50,8 @@ class EmbeddedSystem:
         Of this process as the holder of the data folder.
     webs : list of FastAPI
         Web applications of the services.
+    services : dict
+        The services as they are composed now, by name.
     restarts : dict
         How often each service has died and was composed anew.
     """
@@ -59,15 +63,24 @@ class EmbeddedSystem:
     retry_delays_s: Sequence[float] = RETRY_DELAYS_S
     recirculate_s: float = RECIRCULATE_S
     webs: list[FastAPI] = field(default_factory=list)
+    services: dict[str, Service] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
+    _metrics: Metrics = field(default_factory=Metrics)
 
-    async def reconcile(self) -> int:
-        """Tell again everything that the store knows of the edge's events; gives the number of observations."""
-        known = await plans(self.platform.store)
-        for plan in known:
-            async for event in replay(self.platform.store, plan):
-                await publish(self.bus, "reconcile", [event])
-        return len(known)
+    async def begin(self) -> int:
+        """Tell what an earlier process left undone: the bus is empty. Gives the number of events."""
+        return await self._do(lambda one: one.every_s is None)
+
+    async def do_rounds(self, name: str) -> int:
+        """Do the rounds of this name now, not when they are due. Gives the number of events that were told."""
+        return await self._do(lambda one: one.name == name)
+
+    async def _do(self, wanted: Callable[[Round], bool]) -> int:
+        told = 0
+        for service in list(self.services.values()):
+            for one in filter(wanted, service.rounds):
+                told += await do_round(self.bus, service, one, self._metrics)
+        return told
 
     async def supervise(self, name: str, compose: Compose, started: asyncio.Event) -> None:
         """Run a service; when it dies, compose it anew."""
@@ -81,8 +94,9 @@ class EmbeddedSystem:
             dispatcher = Dispatcher(
                 self.bus, service, retry_delays_s=self.retry_delays_s, recirculate_s=self.recirculate_s
             )
+            self.services[name] = service
             try:
-                await dispatcher.run()
+                await self._live(service, dispatcher)
             except asyncio.CancelledError:
                 raise
             except BaseException as death:
@@ -97,6 +111,12 @@ class EmbeddedSystem:
                         _log.error("could not prepare for the first event", service=name, exc_info=problem)
                 await service.close()
             await asyncio.sleep(RESTART_PAUSE_S)
+
+    async def _live(self, service: Service, dispatcher: Dispatcher) -> None:
+        async with asyncio.TaskGroup() as group:
+            rounds = group.create_task(run_rounds(self.bus, service, self._metrics))
+            await dispatcher.run()
+            rounds.cancel()
 
 
 def _is_exit(death: BaseException) -> bool:
@@ -118,8 +138,7 @@ async def run(
 ) -> AsyncIterator[EmbeddedSystem]:
     """Run all installed services until the context is left.
 
-    What the store says of earlier nights is told again first, so that nothing that an earlier process left undone is
-    lost.
+    What earlier nights are missing is told first, so that nothing that an earlier process left undone is lost.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     scratch = settings.data_dir / "scratch"
@@ -137,6 +156,7 @@ async def run(
             data_dir=settings.data_dir.resolve(),
             scratch=scratch.resolve(),
             threads=threads,
+            held=functools.partial(parked_ids, bus),
         )
         system = EmbeddedSystem(settings, bus, platform, identity, retry_delays_s, recirculate_s)
         supervisors = []
@@ -146,7 +166,7 @@ async def run(
                 task = asyncio.create_task(system.supervise(entry.name, entry.load(), started), name=entry.name)
                 supervisors.append(task)
                 await _first(task, started)
-            await system.reconcile()
+            await system.begin()
             yield system
         finally:
             for task in supervisors:

@@ -72,6 +72,9 @@ class Metrics:
             buckets=_FRACTION_BOUNDS,
             registry=self.registry,
         )
+        self.round_events = Counter(
+            "iris_round_events", "Events told by rounds", ("service", "round"), registry=self.registry
+        )
         self.object_bytes = Counter(
             "iris_object_bytes", "Bytes of announced objects", ("service", "direction"), registry=self.registry
         )

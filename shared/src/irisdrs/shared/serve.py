@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from irisdrs.shared.events import ServiceStatus
 from irisdrs.shared.health import LoopLag, health_application
 from irisdrs.shared.identity import software_version
 from irisdrs.shared.metrics import Metrics
+from irisdrs.shared.rounds import parked_ids, run_rounds
 from irisdrs.shared.service import Compose, Platform, Service
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.web_server import serving
@@ -145,7 +147,7 @@ async def _live(
     """Reach the servers, compose the service, dispatch until stopped."""
     async with contextlib.AsyncExitStack() as stack:
         bus = await stack.enter_async_context(open_bus(settings, process.name))
-        platform = await stack.enter_async_context(_platform(settings, process.name))
+        platform = await stack.enter_async_context(_platform(settings, process.name, bus))
         service = await _composed(compose, platform)
         stack.push_async_callback(service.close)
         if service.web is not None and web is not None:
@@ -153,16 +155,19 @@ async def _live(
             _log.info("answers", service=process.name, url=url)
         await service.prepare()
         await asyncio.to_thread(software_version)  # takes a second the first time, which the loop has not got
+        for collector in service.collectors:
+            process.metrics.registry.register(collector)
         process.dispatcher = dispatcher = Dispatcher(bus, service, metrics=process.metrics)
-        await _run(bus, dispatcher, process, lag)
+        await _run(bus, dispatcher, service, process, lag)
 
 
-async def _run(bus: RabbitMQBus, dispatcher: Dispatcher, process: _Process, lag: LoopLag) -> None:
+async def _run(bus: RabbitMQBus, dispatcher: Dispatcher, service: Service, process: _Process, lag: LoopLag) -> None:
     """Dispatch until stopped; end as soon as anything beside it fails."""
     tasks = [
         asyncio.create_task(work)
         for work in (
             dispatcher.run(),
+            run_rounds(bus, service, process.metrics),
             lag.run(),
             _watch(bus, process, dispatcher),
             _report(bus, dispatcher, process, lag),
@@ -179,7 +184,7 @@ async def _run(bus: RabbitMQBus, dispatcher: Dispatcher, process: _Process, lag:
 
 
 @contextlib.asynccontextmanager
-async def _platform(settings: HostSettings, name: str) -> AsyncIterator[Platform]:
+async def _platform(settings: HostSettings, name: str, bus: RabbitMQBus) -> AsyncIterator[Platform]:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     scratch = empty_scratch(settings, name)
     workers = settings.threads or os.cpu_count() or 1
@@ -191,6 +196,7 @@ async def _platform(settings: HostSettings, name: str) -> AsyncIterator[Platform
                 data_dir=settings.data_dir.resolve(),
                 scratch=scratch,
                 threads=threads,
+                held=functools.partial(parked_ids, bus),
             )
 
 

@@ -1,12 +1,13 @@
 """What a service is to its host: handlers by queue, an optional web application, and something to close."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from prometheus_client.registry import Collector
 
 from irisdrs.shared.events.event import Event
 from irisdrs.shared.references import References
@@ -18,6 +19,10 @@ Handler = Callable[[Any], Awaitable[Sequence[Event]]]
 
 #: Handlers of one queue, by the type of event.
 Handlers = Mapping[type[Event], Handler]
+
+
+async def _none_held() -> Collection[str]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class Platform:
         For temporary files; emptied at start; exists.
     threads : Executor
         For heavy work that releases the GIL or is short; bounded to the host's cores.
+    held : coroutine function
+        Gives the ids of the events that wait for a person: nobody tells them again.
     """
 
     store: Store
@@ -41,6 +48,29 @@ class Platform:
     data_dir: Path
     scratch: Path
     threads: Executor
+    held: Callable[[], Awaitable[Collection[str]]] = field(default=_none_held)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Something that a service looks at again and again, and the events that come of it.
+
+    Attributes
+    ----------
+    name : str
+    look : callable
+        Gives the events to be told; called once for every round. It may raise `Outage`: the next round tries again.
+    every_s : float, optional
+        From the end of one round to the beginning of the next, seconds. None: only a host that begins with an empty bus
+        has it done, once, before anything else.
+    first_s : float
+        From the start of the service to the first round, seconds.
+    """
+
+    name: str
+    look: Callable[[], AsyncIterator[Event]]
+    every_s: float | None
+    first_s: float = 0.0
 
 
 async def _nothing() -> None:
@@ -63,6 +93,10 @@ class Service:
         Ends worker processes and connections.
     prepare : coroutine function
         Does beforehand what the first event would wait for: it may be called once, before or beside the first event.
+    rounds : tuple of Round
+        What it looks at by itself, beside the events that it takes.
+    collectors : tuple of Collector
+        Figures of its own, for the host's metrics.
     """
 
     name: str
@@ -70,6 +104,8 @@ class Service:
     web: FastAPI | None = None
     close: Callable[[], Awaitable[None]] = field(default=_nothing)
     prepare: Callable[[], Coroutine[Any, Any, None]] = field(default=_nothing)
+    rounds: tuple[Round, ...] = ()
+    collectors: tuple[Collector, ...] = ()
 
 
 #: The entry point `irisdrs.services` of every service: reads its settings, builds its adapters and handlers.

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from irisdrs.archive.api.application import application
 from irisdrs.archive.catalogue.engine import FILE_NAME, open_catalogue, sqlite_url
 from irisdrs.archive.handlers import Ingest
+from irisdrs.archive.reconciliation.ledger import Ledger
+from irisdrs.archive.reconciliation.reconciler import Reconciler
 from irisdrs.archive.settings import ArchiveSettings
 from irisdrs.shared.bus.topology import ARCHIVE
 from irisdrs.shared.service import Platform, Service
@@ -31,9 +33,19 @@ def compose(platform: Platform) -> Service:
         catalogue.close()
 
     ingest = Ingest(platform.store, catalogue, writer, platform.threads)
+    reconciler = Reconciler(
+        Ledger(platform.store, catalogue),
+        platform.held,
+        first_s=settings.reconcile_first_s,
+        every_s=settings.reconcile_every_s,
+        all_every_s=settings.reconcile_all_every_s,
+        confirm_s=settings.reconcile_confirm_s,
+    )
     return Service(
         name="archive",
         handlers={ARCHIVE: ingest.handlers()},
         web=application(catalogue, platform.store),
         close=close,
+        rounds=reconciler.rounds(),
+        collectors=reconciler.figures.collectors(),
     )

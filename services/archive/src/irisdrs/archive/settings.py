@@ -12,3 +12,15 @@ class ArchiveSettings(BaseSettings):
     catalogue_url: str | None = Field(
         default=None, description="SQLAlchemy URL of the catalogue; by default catalogue.sqlite in the data directory"
     )
+    reconcile_every_s: float = Field(
+        default=60.0, gt=0, description="From one look at the observations that are under way to the next, seconds"
+    )
+    reconcile_first_s: float = Field(
+        default=5.0, ge=0, description="From the start of the service to the first look, seconds"
+    )
+    reconcile_confirm_s: float = Field(
+        default=20.0, ge=0, description="After this time, seconds, what was found missing is looked at again"
+    )
+    reconcile_all_every_s: float = Field(
+        default=86_400.0, gt=0, description="From one look at all observations to the next, seconds"
+    )

@@ -29,7 +29,7 @@ from irisdrs.shared.events.facts import (
 from irisdrs.shared.events.metadata import to_metadata
 from irisdrs.shared.identifiers import ExposureId
 from irisdrs.shared.observation import ObservationPlan
-from irisdrs.shared.store.keys import fact_key, observation_key, read_key
+from irisdrs.shared.store.keys import fact_key, observation_ended_key, observation_key, read_key
 from irisdrs.shared.store.port import JSON, ObjectRef, Store
 
 _T = TypeVar("_T")
@@ -104,7 +104,10 @@ class Edge:
 
     async def end_observation(self) -> None:
         """The observation has ended."""
-        await self._append(ObservationEnded(plan=self.plan))
+        event = ObservationEnded(plan=self.plan)
+        data = event.model_dump_json().encode()
+        key = observation_ended_key(self.plan.night, self.plan.observation)
+        await self._append(event, _ref(key, data, JSON), data)
 
     async def start_exposure(self, exposure: ExposureId, due_at: datetime) -> None:
         """A detector starts an exposure, which must have ended at `due_at`."""

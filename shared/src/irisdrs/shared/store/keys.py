@@ -4,17 +4,30 @@
 - facts of an exposure, beside its reads: ``started.json``, ``ended.json``, ``aborted.json``,
   ``failed-{ramp:04}-{read:05}.json``
 - product: ``{level}/2034/08/01/{observation}/{product}/{inputs hash[:16]}-{job hash[:16]}.fits``
-- facts of an observation: ``observations/2034-08-01/{observation}.json``
+- facts of an observation: ``observations/2034-08-01/{observation}.json``, and ``{observation}.ended.json`` beside it
 """
 
 from datetime import date
 
 from irisdrs.shared.identifiers import ExposureId, ProductId
 
+#: Prefix of the facts of all observations.
+OBSERVATIONS = "observations/"
+
 
 def observation_key(night: date, observation: str) -> str:
     """Key of an observation's facts."""
-    return f"observations/{night.isoformat()}/{observation}.json"
+    return f"{OBSERVATIONS}{night.isoformat()}/{observation}.json"
+
+
+def observation_ended_key(night: date, observation: str) -> str:
+    """Key of the fact that an observation has ended."""
+    return f"{OBSERVATIONS}{night.isoformat()}/{observation}.ended.json"
+
+
+def night_prefix(night: date, level: int) -> str:
+    """Prefix of all objects of a night at one calibration level."""
+    return f"{level}/{night:%Y/%m/%d}/"
 
 
 def exposure_prefix(night: date, exposure: ExposureId) -> str:

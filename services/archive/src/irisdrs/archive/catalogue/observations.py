@@ -57,5 +57,10 @@ def record_exposure(session: Session, exposure: ExposureId, state: State) -> Non
         known.state = _later(known.state, state)
 
 
+def is_behind(known: str | None, state: State) -> bool:
+    """Whether a state that is catalogued, None where there is no row, is earlier than another."""
+    return known is None or _ORDER.index(State(known)) < _ORDER.index(state)
+
+
 def _later(one: str, other: str) -> State:
     return max(State(one), State(other), key=_ORDER.index)

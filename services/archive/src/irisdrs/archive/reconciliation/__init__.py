@@ -1,0 +1,1 @@
+"""What should exist, held against the store and the catalogue."""
