@@ -21,7 +21,12 @@ Handler = Callable[[Any], Awaitable[Sequence[Event]]]
 Handlers = Mapping[type[Event], Handler]
 
 
-async def _none_held() -> Collection[str]:
+#: Gives the ids of the events that wait for a person, or were discarded by one: nobody tells them again.
+Held = Callable[[], Awaitable[Collection[str]]]
+
+
+async def none_held() -> Collection[str]:
+    """No event waits for a person."""
     return ()
 
 
@@ -39,8 +44,7 @@ class Platform:
         For temporary files; emptied at start; exists.
     threads : Executor
         For heavy work that releases the GIL or is short; bounded to the host's cores.
-    held : coroutine function
-        Gives the ids of the events that wait for a person: nobody tells them again.
+    held : Held
     """
 
     store: Store
@@ -48,7 +52,7 @@ class Platform:
     data_dir: Path
     scratch: Path
     threads: Executor
-    held: Callable[[], Awaitable[Collection[str]]] = field(default=_none_held)
+    held: Held = field(default=none_held)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def _ask_server(url: str, wanted: ProductFilter, limit: int) -> ProductPage:
     try:
         response = httpx.get(f"{url.rstrip('/')}/api/products", params=parameters, timeout=TIMEOUT_S)
         if response.is_error:
-            raise QueryFailed(f"{url} answered {response.status_code}: {_detail(response)}")
+            raise QueryFailed(f"{url} answered {response.status_code}: {problem_detail(response)}")
         return ProductPage.model_validate_json(response.content)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise QueryFailed(f"{url} does not answer: {error}.", remedy="Is it up? `iris up` starts one.") from error
@@ -140,7 +140,8 @@ def _ask_server(url: str, wanted: ProductFilter, limit: int) -> ProductPage:
         raise QueryFailed(f"{url} gave no list of products.", remedy="Is it an archive of this version?") from error
 
 
-def _detail(response: httpx.Response) -> str:
+def problem_detail(response: httpx.Response) -> str:
+    """What a server says of its refusal."""
     try:
         problem = response.json()
     except ValueError:

@@ -44,7 +44,7 @@ def compose(platform: Platform) -> Service:
     return Service(
         name="archive",
         handlers={ARCHIVE: ingest.handlers()},
-        web=application(catalogue, platform.store),
+        web=application(catalogue, platform.store, platform.held),
         close=close,
         rounds=reconciler.rounds(),
         collectors=reconciler.figures.collectors(),

@@ -4,8 +4,9 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse
 from sqlalchemy import text
 
-from irisdrs.archive.api import latencies, observations, page, problems, products
+from irisdrs.archive.api import latencies, observations, page, problems, products, reconciliation
 from irisdrs.archive.catalogue.engine import Catalogue
+from irisdrs.shared.service import Held, none_held
 from irisdrs.shared.store.port import Store
 
 #: A plain list of what there is, instead of a documentation page whose scripts come from elsewhere.
@@ -14,7 +15,7 @@ _DOCS = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>IRI
 <dl>{routes}</dl></body></html>"""
 
 
-def application(catalogue: Catalogue, store: Store) -> FastAPI:
+def application(catalogue: Catalogue, store: Store, held: Held = none_held) -> FastAPI:
     """Everything that can be asked over HTTP, and the page."""
     app = FastAPI(
         title="IRIS archive",
@@ -28,6 +29,7 @@ def application(catalogue: Catalogue, store: Store) -> FastAPI:
     app.include_router(products.router(catalogue, store))
     app.include_router(observations.router(catalogue))
     app.include_router(latencies.router(catalogue))
+    app.include_router(reconciliation.router(catalogue, store, held))
     app.include_router(_health(catalogue))
     app.include_router(page.router(catalogue))
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -19,7 +19,7 @@ from irisdrs.archive.reconciliation.ledger import Known, Ledger, Look
 from irisdrs.shared.errors import CorruptObject
 from irisdrs.shared.events.event import Event
 from irisdrs.shared.events.facts import ExposureStarted
-from irisdrs.shared.service import Round
+from irisdrs.shared.service import Held, Round
 from irisdrs.shared.store.keys import fact_key
 
 _log = structlog.get_logger(__name__)
@@ -66,7 +66,7 @@ class Reconciler:
     def __init__(
         self,
         ledger: Ledger,
-        held: Callable[[], Awaitable[Collection[str]]],
+        held: Held,
         *,
         first_s: float,
         every_s: float,
