@@ -17,9 +17,9 @@ from irisdrs.shared.edge.spool import Spool
 from irisdrs.shared.errors import Fatal, Outage, WrongShape
 from irisdrs.shared.events import Event, ExposureAborted, ReadFailed
 from irisdrs.shared.identifiers import Detector, SamplingMode
-from irisdrs.shared.replay import replay
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.store.keys import exposure_prefix
+from irisdrs.shared.testing.replay import replay
 from irisdrs.shared.testing.small_observation import header_of, pixels_of, small_plan
 
 PLENTY = 100_000_000

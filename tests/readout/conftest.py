@@ -18,9 +18,9 @@ from irisdrs.shared.edge.spool import Spool
 from irisdrs.shared.events import Event, ExposureEnded, ExposureEvent, ExposureStarted, ReadWritten
 from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.observation import ObservationPlan
-from irisdrs.shared.replay import replay
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.directory import DirectoryStore
+from irisdrs.shared.testing.replay import replay
 from irisdrs.simulator.demo import prepare_references
 from irisdrs.simulator.night import Night, plan_observation, play
 

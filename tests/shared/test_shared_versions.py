@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from irisdrs.archive.reconciliation.announcements import plan_at
 from irisdrs.shared.contract.examples import EXAMPLES
 from irisdrs.shared.errors import BadMessage, CorruptObject
 from irisdrs.shared.events import Event, FrameReady, ObservationStarted, ReadWritten, decode, encode
 from irisdrs.shared.events.metadata import from_metadata, to_metadata
 from irisdrs.shared.events.registry import EVENT_TYPES, READERS, readers_of
-from irisdrs.shared.replay import plans, replay
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.store.keys import observation_key
 from irisdrs.shared.store.port import JSON, StoredObject
+from irisdrs.shared.testing.replay import replay
 
 PLANNED = next(event for event in EXAMPLES if isinstance(event, ObservationStarted))
 FRAME = next(event for event in EXAMPLES if isinstance(event, FrameReady))
@@ -118,7 +119,8 @@ async def test_the_edges_marks_of_a_newer_minor_version_are_told_again(tmp_path:
     richer = plan | {"observer": "nobody", "sampling": plan["sampling"] | {"newer": 1}}
     key = observation_key(PLANNED.plan.night, PLANNED.plan.observation)
     await store.put(key, json.dumps(richer).encode(), media_type=JSON)
-    (found,) = await plans(store)
+    (key,) = await store.keys("observations/")
+    found = await plan_at(store, key)
     assert [event async for event in replay(store, found)] == [PLANNED]
 
 

@@ -6,7 +6,6 @@ composed anew, and the bus gives it again what it had not settled.
 
 import asyncio
 import contextlib
-import functools
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -27,7 +26,7 @@ from irisdrs.shared.data_lock import hold
 from irisdrs.shared.errors import BadMessage
 from irisdrs.shared.events.envelope import CONTENT_TYPE, MAX_BYTES, decode
 from irisdrs.shared.metrics import Metrics
-from irisdrs.shared.rounds import do_round, parked_ids, run_rounds
+from irisdrs.shared.rounds import do_round, run_rounds
 from irisdrs.shared.service import Compose, Platform, Round, Service
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.directory import DirectoryStore
@@ -150,13 +149,14 @@ async def run(
     ):
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
+        store = DirectoryStore(settings.store_dir)
         platform = Platform(
-            store=DirectoryStore(settings.store_dir),
+            store=store,
             references=local_references(settings),
             data_dir=settings.data_dir.resolve(),
             scratch=scratch.resolve(),
             threads=threads,
-            held=functools.partial(parked_ids, bus),
+            held=DeadLetters(bus, store).held,
         )
         system = EmbeddedSystem(settings, bus, platform, identity, retry_delays_s, recirculate_s)
         supervisors = []

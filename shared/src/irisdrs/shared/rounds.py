@@ -6,10 +6,8 @@ import structlog
 
 from irisdrs.shared.bus.dispatch import publish
 from irisdrs.shared.bus.port import Bus
-from irisdrs.shared.bus.topology import QUEUES
 from irisdrs.shared.crash_points import reach
-from irisdrs.shared.errors import BadMessage, Outage
-from irisdrs.shared.events.envelope import decode
+from irisdrs.shared.errors import Outage
 from irisdrs.shared.metrics import Metrics
 from irisdrs.shared.service import Round, Service
 
@@ -58,15 +56,3 @@ async def _repeat(bus: Bus, service: Service, one: Round, every_s: float, metric
         except Exception as problem:  # noqa: BLE001 - the events of the service go on, whatever a round meets
             _log.error("round failed: the next one tries again", round=one.name, exc_info=problem)
         await asyncio.sleep(every_s)
-
-
-async def parked_ids(bus: Bus) -> frozenset[str]:
-    """Ids of the events that are parked."""
-    found = set()
-    for queue in QUEUES:
-        for one in await bus.parked(queue):
-            try:
-                found.add(decode(one.body)[0].id)
-            except BadMessage:
-                continue  # no event of this version: nobody would tell it again
-    return frozenset(found)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import os
 import signal
 import socket
@@ -16,6 +15,7 @@ import structlog
 
 from irisdrs.shared import logs
 from irisdrs.shared.adapters import empty_scratch, open_bus, open_references, open_store, patiently
+from irisdrs.shared.bus.dead_letters import DeadLetters
 from irisdrs.shared.bus.dispatch import Dispatcher, publish
 from irisdrs.shared.bus.port import BusOutage
 from irisdrs.shared.bus.rabbitmq import RabbitMQBus
@@ -24,7 +24,7 @@ from irisdrs.shared.events import ServiceStatus
 from irisdrs.shared.health import LoopLag, health_application
 from irisdrs.shared.identity import software_version
 from irisdrs.shared.metrics import Metrics
-from irisdrs.shared.rounds import parked_ids, run_rounds
+from irisdrs.shared.rounds import run_rounds
 from irisdrs.shared.service import Compose, Platform, Service
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.web_server import serving
@@ -196,7 +196,7 @@ async def _platform(settings: HostSettings, name: str, bus: RabbitMQBus) -> Asyn
                 data_dir=settings.data_dir.resolve(),
                 scratch=scratch,
                 threads=threads,
-                held=functools.partial(parked_ids, bus),
+                held=DeadLetters(bus, store).held,
             )
 
 

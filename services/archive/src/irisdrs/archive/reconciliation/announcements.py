@@ -1,5 +1,6 @@
 """Events once more: from an object's metadata, or from the fact that the edge has put beside the reads."""
 
+import json
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -92,6 +93,6 @@ async def _due(store: Store, plan: ObservationPlan, wanted: Wanted) -> ExposureD
 
 def _fact(kind: type[Fact], key: str, data: bytes) -> Fact:
     try:
-        return kind.model_validate_json(data, extra="ignore")
-    except ValidationError as error:
-        raise CorruptObject(f"{key} is no {kind.__name__}: {error.error_count()} fields do not fit.") from error
+        return kind.at_rest(json.loads(data))
+    except (ValidationError, ValueError, LookupError, TypeError) as error:
+        raise CorruptObject(f"{key} is no {kind.__name__} of this version or the one before.") from error

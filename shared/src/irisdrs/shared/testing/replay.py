@@ -23,12 +23,6 @@ from irisdrs.shared.store.keys import exposure_prefix
 from irisdrs.shared.store.port import Store
 
 
-async def plans(store: Store) -> list[ObservationPlan]:
-    """Plans of all observations in the store, oldest night first."""
-    keys = await store.keys("observations/")
-    return [ObservationPlan.model_validate_json(await _read(store, key), extra="ignore") for key in keys]
-
-
 async def replay(store: Store, plan: ObservationPlan) -> AsyncIterator[Event]:
     """Everything that the edge has said of an observation, in order."""
     yield ObservationStarted(plan=plan)
