@@ -150,7 +150,8 @@ async def test_a_parked_event_is_not_announced_again_and_what_is_wrong_is_report
     async with playground("data", plan) as ground:
         await played(ground)
         store = ground.system.settings.store_dir
-        read, gone, twice, *_ = [key for key in await ground.system.platform.store.keys("0/") if key.endswith(".fits")]
+        reads = [key for key in await ground.system.platform.store.keys("0/") if key.endswith(".fits")]
+        read, gone, twice, *_ = {key.partition("/0001/")[0]: key for key in reads}.values()  # of three exposures
         _damage(store / read)
         (store / gone).unlink()
         await _put_again(ground, twice)
@@ -159,7 +160,7 @@ async def test_a_parked_event_is_not_announced_again_and_what_is_wrong_is_report
             connection.execute("DELETE FROM artifact WHERE key = ?", (read,))
         assert await ground.system.do_rounds("reconcile") == 2  # the damaged read, and the second content
         await ground.system.bus.quiet()
-        assert await ground.parked() == {"iris.q.archive": ["CorruptObject"], "iris.q.readout.IMG1": ["ReadConflict"]}
+        assert await ground.parked() == {"iris.q.archive": ["CorruptObject"]}
         for _ in range(4):
             assert await ground.system.do_rounds("reconcile") == 0
         assert await ground.system.do_rounds("reconcile-all") == 0
@@ -172,7 +173,7 @@ async def test_a_parked_event_is_not_announced_again_and_what_is_wrong_is_report
             status, said = await iris("reconcile", "--url", url, "--confirm-s", "0")
         assert status == 1
         assert "0 announced again, 1 wait for a person, 2 orphans" in said
-        assert sum(map(len, (await ground.parked()).values())) == 2
+        assert await ground.parked() == {"iris.q.archive": ["CorruptObject"]}
 
 
 async def test_the_command_announces_what_was_missed(playground: Any, plan: ObservationPlan) -> None:
