@@ -80,7 +80,7 @@ def catalogue(ground: Any) -> Path:
 
 
 def rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """All rows without their numbers and times of verification: inputs and headers with what they belong to."""
+    """All rows but for their numbers and what is of the telling: inputs and headers with what they belong to."""
     objects = "SELECT key, sha256, size, media_type, role, status FROM artifact"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.row_factory = sqlite3.Row
@@ -89,7 +89,8 @@ def rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
         keys = {row["id"]: row["key"] for row in connection.execute("SELECT id, key FROM artifact")}
         for row in products:
             row["artifact_id"] = keys[row["artifact_id"]]
-            del row["id"]
+            for name in ("id", "announced_at", "stored_at", "spent"):
+                del row[name]
         provenance = connection.execute("SELECT product_row, role, input_sha256, input_product_id FROM provenance")
         header = connection.execute("SELECT artifact_id, hdus FROM header")
         return {
