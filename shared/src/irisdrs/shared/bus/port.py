@@ -163,8 +163,9 @@ class Bus(Protocol):
         """Deliveries of a queue, at most `queue.prefetch` unsettled at a time.
 
         The iterator raises `BusOutage` when the consumer has been cut off. Leaving the context returns what is not
-        settled to the queue, in its order. Of a single-active queue one consumer gets deliveries, the others wait
-        until it leaves.
+        settled to the queue: before what waits there, in its order as far as a broker keeps it (a quorum queue of
+        RabbitMQ returns more than 32 messages at once in any order). Of a single-active queue one consumer gets
+        deliveries, the others wait until it leaves.
         """
         ...
 
