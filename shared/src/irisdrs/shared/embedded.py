@@ -29,6 +29,7 @@ from irisdrs.shared.metrics import Metrics
 from irisdrs.shared.rounds import do_round, run_rounds
 from irisdrs.shared.service import Compose, Platform, Round, Service
 from irisdrs.shared.settings import HostSettings
+from irisdrs.shared.status import SystemStatus, of_process
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.web_server import serving
 
@@ -53,6 +54,8 @@ class EmbeddedSystem:
         The services as they are composed now, by name.
     restarts : dict
         How often each service has died and was composed anew.
+    dispatchers : dict
+        The present dispatcher of each service.
     """
 
     settings: HostSettings
@@ -65,6 +68,12 @@ class EmbeddedSystem:
     services: dict[str, Service] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
     _metrics: Metrics = field(default_factory=Metrics)
+    dispatchers: dict[str, Dispatcher] = field(default_factory=dict)
+
+    async def status(self) -> SystemStatus:
+        """How the services are, and what lies in the queues."""
+        services = {name: (one.ready, one.in_flight) for name, one in self.dispatchers.items()}
+        return await of_process(self.bus, services, self.restarts)
 
     async def begin(self) -> int:
         """Tell what an earlier process left undone: the bus is empty. Gives the number of events."""
@@ -94,6 +103,7 @@ class EmbeddedSystem:
                 self.bus, service, retry_delays_s=self.retry_delays_s, recirculate_s=self.recirculate_s
             )
             self.services[name] = service
+            self.dispatchers[name] = dispatcher
             try:
                 await self._live(service, dispatcher)
             except asyncio.CancelledError:
@@ -205,6 +215,10 @@ def web_application(system: EmbeddedSystem) -> FastAPI:
             raise HTTPException(422, str(error)) from error
         await system.bus.publish(event.routing_key, body, mandatory=event.mandatory)
         return Response(status_code=202)
+
+    @app.get("/bus/status")
+    async def tell_status() -> SystemStatus:
+        return await system.status()
 
     @app.get("/bus/identity")
     async def tell_identity() -> dict[str, str]:

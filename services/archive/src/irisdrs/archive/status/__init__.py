@@ -1,0 +1,1 @@
+"""`iris status`: services, queues, and who used how much of the latency budget."""
