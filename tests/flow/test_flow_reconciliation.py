@@ -13,6 +13,7 @@ import pytest
 
 from irisdrs.shared import crash_points
 from irisdrs.shared.bus.memory import MemoryBus
+from irisdrs.shared.data.fits.reads import decode_read, encode_read
 from irisdrs.shared.embedded import serve_web
 from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.observation import ObservationPlan
@@ -235,7 +236,8 @@ async def _put_again(ground: Any, key: str) -> None:
     """Another content for a read, as an edge that went wrong would put it."""
     store = ground.system.platform.store
     stored = await store.head(key)
-    data = await store.get(stored.ref) + bytes(2880)
+    pixels, header = decode_read(await store.get(stored.ref), ground.plan.sampling.shape)
+    data = encode_read(pixels + 1, header)
     folder, _, name = key.rpartition("/")
     await store.put(f"{folder}/{name[:5]}-{'0' * 16}.fits", data, metadata=stored.metadata)
 
