@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-import aio_pika
 import httpx
 from minio import Minio
 from tests.chaos.shelf import DirectoryShelf, S3Shelf, Shelf
@@ -21,7 +21,7 @@ from irisdrs.shared.errors import BadMessage, Outage
 from irisdrs.shared.events import Event, decode
 from irisdrs.shared.observation import ObservationPlan
 from irisdrs.shared.testing.servers.cluster import RabbitMQCluster
-from irisdrs.shared.testing.servers.process import ServerMissing
+from irisdrs.shared.testing.servers.disk import SmallDisk, small_disk
 from irisdrs.shared.testing.servers.proxy import TcpProxy
 from irisdrs.shared.testing.servers.rabbitmq import RabbitMQNode
 from irisdrs.simulator.observatory import BUCKET, Observatory
@@ -37,8 +37,8 @@ JOB_TIMEOUT_S = 60.0
 READY_S = 120.0
 
 
-#: Sizes of the disks of store and spool where they are small, 2**20 bytes: some nights of 64 x 64, and no more.
-DISKS_MB = {"store": 64, "spool": 16}
+#: Sizes of the disks of store and spool where they are small, bytes: some nights of 64 x 64, and no more.
+DISKS_BYTES = {"store": 64 << 20, "spool": 16 << 20}
 
 
 class Setting(StrEnum):
@@ -112,6 +112,8 @@ class Arena:
         The store's objects, past the system and past the proxies.
     plan : ObservationPlan
         Whose references there are.
+    disks : mapping
+        Those that can be filled: of the ``store`` and of the ``spool``.
     ears : list
         Called with every event that anybody tells.
     """
@@ -121,6 +123,7 @@ class Arena:
     client: httpx.AsyncClient
     shelf: Shelf
     plan: ObservationPlan
+    disks: Mapping[str, SmallDisk]
     ears: list[Callable[[Event], None]] = field(default_factory=list)
 
     async def ready(self) -> None:
@@ -138,13 +141,15 @@ class Arena:
             except Outage:
                 await asyncio.sleep(0.5)
 
-    async def forget_parked(self) -> None:
-        """Throw away what is parked, so that the next case finds nothing."""
-        connection = await aio_pika.connect(self.observatory.settings()["IRIS_AMQP_URL"])
-        async with connection, connection.channel() as channel:
-            for queue in QUEUES:
-                underlay = await channel.get_underlay_channel()
-                await underlay.queue_purge(queue.parking)
+    async def discard_parked(self) -> str:
+        """Throw away what is parked, as an operator would, so that the next case finds nothing; what went wrong."""
+        discard = ("dead-letters", "discard", "--all", "--yes", "--by", "chaos", "--reason", "was injected")
+        command = [str(Path(sys.executable).parent / "iris"), *discard]
+        done = await asyncio.to_thread(
+            subprocess.run, command, env=self.observatory.environment(), capture_output=True, text=True, check=False
+        )
+        left = len(await self.parked())
+        return f"{left} could not be discarded: {done.stderr[-500:]}" if done.returncode or left else ""
 
     async def listen(self) -> None:
         """Hand on what anybody tells, until cancelled."""
@@ -162,16 +167,15 @@ async def opened(setting: Setting, data_dir: Path, references: tuple[Observation
     plan, cache = references
     shutil.copytree(cache, data_dir / "crds")
     async with contextlib.AsyncExitStack() as stack:
-        if setting is Setting.DIRECTORY:
-            for name, size_mb in DISKS_MB.items():
-                stack.enter_context(_disk(data_dir / name, size_mb))
+        small = DISKS_BYTES if setting is Setting.DIRECTORY else {}
+        disks = {name: stack.enter_context(small_disk(data_dir / name, size)) for name, size in small.items()}
         observatory = ChaosObservatory(data_dir, setting)
         stack.push_async_callback(asyncio.to_thread, observatory.stop)
         await asyncio.to_thread(observatory.start)
         stack.enter_context(_task(observatory.supervise()))
         stage = await stack.enter_async_context(visiting(observatory))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=stage.url, trust_env=False, timeout=60.0))
-        arena = Arena(observatory, stage, client, _shelf(observatory), plan)
+        arena = Arena(observatory, stage, client, _shelf(observatory), plan, disks)
         stack.enter_context(_task(arena.listen()))
         yield arena
 
@@ -182,26 +186,6 @@ def _shelf(observatory: ChaosObservatory) -> Shelf:
         return DirectoryShelf(observatory.data_dir / "store")
     host = swift.url.partition("://")[2]
     return S3Shelf(Minio(host, swift.access_key, swift.secret_key, secure=False, region="us-east-1"), BUCKET)
-
-
-@contextlib.contextmanager
-def _disk(folder: Path, size_mb: int) -> Iterator[None]:
-    """Make a folder a file system of its own, which can be filled.
-
-    Raises
-    ------
-    ServerMissing
-        If this process may not mount.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ServerMissing(f"No small disk can be mounted: {done.stderr.strip()}", remedy="Run the suite as root.")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=False)
 
 
 @contextlib.contextmanager

@@ -96,6 +96,12 @@ async def store_away(night: Performance) -> None:
     await faults.store_away(night, 60.0)
 
 
+@case("the store answers 503 to 30% of all requests for 30 s, to a third of them after it has carried them out")
+async def store_fails(night: Performance) -> None:
+    await night.reached(0.2)
+    await faults.store_fails(night, 0.2, 0.1, 30.0)
+
+
 @case("every byte from and to the store comes 0.5 s late for 20 s")
 async def store_slow(night: Performance) -> None:
     line = night.observatory.store_line
@@ -177,7 +183,7 @@ async def malformed_messages(night: Performance) -> None:
 @case("the clock of archive and of one readout is 5 minutes ahead, that of the detectors 5 minutes behind")
 async def clocks_differ(night: Performance) -> None:
     night.clock = lambda: datetime.now(UTC) - timedelta(minutes=5)
-    async with faults.clock_ahead(night, "+300s", "archive", "readout-IMG2"):
+    async with faults.clock_ahead(night, 300, "archive", "readout-IMG2"):
         await night.reached(1.0)
 
 
@@ -196,13 +202,13 @@ async def rows_deleted(night: Performance) -> None:
 @case("the store's disk is full for 20 s", setting=Setting.DIRECTORY)
 async def store_full(night: Performance) -> None:
     await night.reached(0.3)
-    await faults.disk_full(night, night.observatory.data_dir / "store", 20.0)
+    await faults.disk_full(night, "store", 20.0)
 
 
 @case("the disk of the edge's spool is full for 20 s", setting=Setting.DIRECTORY)
 async def spool_full(night: Performance) -> None:
     await night.reached(0.3)
-    await faults.disk_full(night, night.observatory.data_dir / "spool", 20.0)
+    await faults.disk_full(night, "spool", 20.0)
 
 
 @case(

@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import aio_pika
@@ -17,9 +16,9 @@ from tests.chaos.arena import Arena
 from tests.chaos.performance import Performance
 
 from irisdrs.shared.errors import BadMessage
-from irisdrs.shared.events import Event, ExposureEnded, ReadWritten, decode, encode
+from irisdrs.shared.events import Event, ExposureEnded, ObservationEnded, ReadFailed, ReadWritten, decode, encode
 from irisdrs.shared.identifiers import ReadId
-from irisdrs.shared.testing.servers.process import ServerMissing
+from irisdrs.shared.testing.servers.clock import skewed
 from irisdrs.simulator.observatory import ServiceProcess
 
 #: How long a server is away, seconds, unless a case says otherwise.
@@ -73,6 +72,16 @@ async def store_away(night: Performance, seconds: float) -> None:
         await asyncio.to_thread(swift.stop)
         await asyncio.sleep(max(0.0, seconds - (time.monotonic() - start_s)))
         await asyncio.to_thread(swift.start)
+
+
+async def store_fails(night: Performance, share: float, late_share: float, seconds: float) -> None:
+    """The store answers 503 to some requests, and to some others though it has carried them out."""
+    swift = night.observatory.swift
+    assert swift is not None
+    async with night.fault():
+        swift.faults(errors=share, late_errors=late_share, seed=int(night.random.integers(1000)))
+        await asyncio.sleep(seconds)
+        swift.heal()
 
 
 async def job_ends_as(night: Performance, manner: str, lasts_s: float = 0.0) -> None:
@@ -162,22 +171,18 @@ def _empty(_: bytes) -> bytes:
 
 
 def malformed(night: Performance, count: int) -> Iterator[tuple[str, bytes]]:
-    """Messages that nobody can understand, with their routing keys; none of them is like another."""
-    exposure = night.plan.exposure_ids()[0]
-    key = f"iris.readout.read.written.{exposure.detector}"
+    """Messages that nobody can understand, with their routing keys: each goes to one queue."""
+    keys = itertools.cycle((f"{ReadFailed.topic()}.IMG1", ObservationEnded.topic()))
     good = json.loads(encode(_some_event(night), "edge"))
     for number in range(count):
-        match number % 5:
-            case 0:
-                yield key, night.random.bytes(200)
-            case 1:
-                yield key, json.dumps({"specversion": "1.0", "number": number}).encode()
-            case 2:
-                yield key, json.dumps(good | {"type": good["type"].replace(".v1", f".v{2 + number}")}).encode()
-            case 3:
-                yield key, json.dumps(good | {"data": good["data"] | {"exposure": f"number {number}"}}).encode()
-            case _:
-                yield key, json.dumps(good | {"id": f"{number}"}).encode()
+        wrong: dict[str, Any] = [
+            {"specversion": "1.0", "number": number},
+            good | {"type": good["type"].replace(".v1", f".v{2 + number}")},
+            good | {"data": good["data"] | {"exposure": f"number {number}"}},
+            good | {"id": str(number)},
+        ][number % 4]
+        garbage = number % 5 == 0
+        yield next(keys), night.random.bytes(200) if garbage else json.dumps(wrong).encode()
 
 
 def _some_event(night: Performance) -> Event:
@@ -249,16 +254,12 @@ def delete_rows(night: Performance, count: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def clock_ahead(night: Performance, offset: str, *names: str) -> AsyncIterator[None]:
+async def clock_ahead(night: Performance, offset_s: int, *names: str) -> AsyncIterator[None]:
     """The clock of some services is wrong: what they measure with a monotonic one is not."""
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-    if library is None:
-        raise ServerMissing("libfaketime is not installed.", remedy="Install the Debian package libfaketime.")
-    wrong = {"LD_PRELOAD": str(library), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     services = [night.observatory.services[name] for name in names]
     true = [service.environment for service in services]
     for service in services:
-        service.environment = service.environment | wrong
+        service.environment = skewed(service.environment, offset_s, night.observatory.data_dir)
         await _end_and_wait(service)
     try:
         yield
@@ -288,12 +289,9 @@ async def leader_killed(night: Performance, queue: str, away_s: float) -> None:
     await asyncio.to_thread(cluster.restart, leader)
 
 
-async def disk_full(night: Performance, folder: Path, seconds: float) -> None:
+async def disk_full(night: Performance, disk: str, seconds: float) -> None:
     """Something takes all that is left of a file system."""
-    ballast = folder / ".ballast"
     async with night.fault():
-        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(1 << 12))
+        await asyncio.to_thread(night.arena.disks[disk].fill)
         await asyncio.sleep(seconds)
-        ballast.unlink()
+        night.arena.disks[disk].free()

@@ -215,7 +215,8 @@ async def perform(night: Performance) -> Outcome:
     verdict, parked = await _settled(night)
     problems += _problems(night, verdict, parked, recovery_s)
     problems += await _checked(night)
-    await arena.forget_parked()
+    if parked and (trouble := await arena.discard_parked()):
+        problems.append(trouble)
     return Outcome(night.case, verdict, recovery_s, time.monotonic() - start_s, tuple(problems))
 
 
