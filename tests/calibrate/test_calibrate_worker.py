@@ -56,6 +56,21 @@ async def test_errors_come_through_with_their_type_and_remedy(pool: WorkerPool) 
     assert (await pool.reduce(job("fine"))).size == pool.pids[0], "the same process did it all"
 
 
+async def test_a_process_that_starts_slowly_is_no_job_that_hangs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "calibrate_slow_to_start.py").write_text(
+        "import time\nfrom calibrate_misbehaving import reduce as reduce\ntime.sleep(3.0)\n", encoding="ascii"
+    )
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.syspath_prepend(tmp_path)
+    pool = WorkerPool(1, 100, 2.0, reducer="calibrate_slow_to_start:reduce")
+    try:
+        assert (await pool.reduce(job("fine"))).size == pool.pids[0]
+    finally:
+        await pool.close()
+
+
 async def test_a_job_that_hangs_is_killed_and_so_is_a_cancelled_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
     pool = WorkerPool(1, 100, 3.0, reducer="calibrate_misbehaving:reduce")

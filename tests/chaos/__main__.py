@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import tempfile
 import time
 from collections.abc import Iterator
@@ -42,6 +43,8 @@ def main(
         folder = Path(scratch) if keep is None else keep.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "chaos.log").open("a", encoding="utf-8") as log:
+            logging.basicConfig(level=logging.WARNING, stream=log, force=True)  # libraries say much of cut lines
+            logging.captureWarnings(capture=True)
             structlog.configure(logger_factory=structlog.WriteLoggerFactory(file=log))
             start_s = time.monotonic()
             outcomes = asyncio.run(_play(cases, seed, folder, console))

@@ -11,7 +11,7 @@ from irisdrs.calibrate.handlers import (
     on_frame_ready,
     on_reduction_requested,
 )
-from irisdrs.calibrate.worker import MEMORY_MB, WorkerPool
+from irisdrs.calibrate.worker import MEMORY_MB, START_TIMEOUT_S, WorkerPool
 from irisdrs.shared.bus.topology import CALIBRATE_BULK, CALIBRATE_COMBINE, CALIBRATE_REALTIME, QUEUES, Lane
 from irisdrs.shared.events import CombinationRequested, FrameReady, ReductionRequested
 from irisdrs.shared.service import Handlers, Platform, Service
@@ -35,8 +35,8 @@ class CalibrateSettings(BaseSettings):
     hard_timeout_s: float = Field(
         default=120.0,
         gt=0,
-        lt=EVENT_TIMEOUT_S,
-        description="Longest a job may take, seconds; includes the start of its process",
+        lt=EVENT_TIMEOUT_S - START_TIMEOUT_S,
+        description="Longest a job may take, seconds; without the start of its process",
     )
 
 

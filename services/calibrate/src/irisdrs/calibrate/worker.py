@@ -27,6 +27,9 @@ _log = structlog.get_logger(__name__)
 #: How long a worker that was told to end may take, seconds; it has nothing to save.
 STOP_TIMEOUT_S = 2.0
 
+#: How long a process may take to import the pipeline, seconds: it takes 5, and 30 on a machine with too much to do.
+START_TIMEOUT_S = 120.0
+
 #: Most memory that a worker may take, 2**20 bytes: 2.5 times what it takes at 4096 x 4096, so that it stops what is
 #: wrong and nothing else.
 MEMORY_MB = 4096
@@ -135,6 +138,7 @@ class _Worker:
         self._process.start()
         theirs.close()
         self.jobs = 0
+        self._warm = False
         # Two threads may wait for one process; `is_alive` says True to the one that comes second for a moment.
         self._condemned = False
 
@@ -150,6 +154,7 @@ class _Worker:
         """Do a job; blocks."""
         self.jobs += 1
         try:
+            self._warm_up()
             self._connection.send(job)
             if not wait([self._connection, self._process.sentinel], timeout_s):
                 self.kill()
@@ -170,6 +175,19 @@ class _Worker:
         if isinstance(answer, IrisError):
             raise answer
         return answer
+
+    def _warm_up(self) -> None:
+        """Wait until the process has imported what it needs; no job's time runs meanwhile."""
+        if self._warm:
+            return
+        if not wait([self._connection, self._process.sentinel], START_TIMEOUT_S):
+            self.kill()
+            raise Retryable(
+                f"A worker process was not ready after {START_TIMEOUT_S:g} s and was killed.",
+                remedy="Is the machine overloaded? Use fewer workers.",
+            )
+        self._connection.recv()
+        self._warm = True
 
     def kill(self) -> None:
         self._condemned = True
@@ -200,6 +218,7 @@ def _serve(connection: Connection, reducer: str, memory_mb: int, idle_priority: 
     module, _, function = reducer.partition(":")
     reduce: Callable[[Reduction], Reduced] = getattr(importlib.import_module(module), function)
     _limit_memory(memory_mb)
+    connection.send(None)  # warm
     while True:
         # What lives now lives as long as the process: modules, schemas, caches. stpipe collects garbage at each step,
         # and leaving them out takes a third off a job of 1024 x 1024. Nobody waits for it here.
