@@ -31,7 +31,9 @@ SIZE, READS = 64, 4
 def main(
     seed: Annotated[int, typer.Option(help="Of everything that is random")] = 1,
     case: Annotated[str, typer.Option(help="Names of cases, with commas; default: all")] = "",
-    results: Annotated[Path, typer.Option(help="Folder for RESULTS.md and RESULTS.json")] = Path(__file__).parent,
+    results: Annotated[
+        Path | None, typer.Option(help="Folder for RESULTS.md and RESULTS.json; default: here, if all cases are played")
+    ] = None,
     keep: Annotated[Path | None, typer.Option(help="Folder for logs and data; default: one that is removed")] = None,
 ) -> None:
     """Let things happen to nights, and hold what came of them against a ledger.
@@ -49,7 +51,8 @@ def main(
             start_s = time.monotonic()
             outcomes = asyncio.run(_play(cases, seed, folder, console))
     console.print(table(outcomes))
-    write(outcomes, results, seed, time.monotonic() - start_s)
+    if results is not None or not case:
+        write(outcomes, results or Path(__file__).parent, seed, time.monotonic() - start_s)
     held = sum(not outcome.problems for outcome in outcomes)
     console.print(f"chaos: {held} of {len(outcomes)} cases held")
     raise typer.Exit(int(held < len(outcomes)))

@@ -13,8 +13,9 @@ from tests.chaos import faults
 from tests.chaos.arena import JOB_TIMEOUT_S, Setting
 from tests.chaos.performance import Act, Case, Performance
 
+from irisdrs.shared.bus.port import Parked
 from irisdrs.shared.bus.topology import ARCHIVE, CALIBRATE_REALTIME, readout_queue
-from irisdrs.shared.events import decode
+from irisdrs.shared.events import ReadWritten, decode
 from irisdrs.shared.identifiers import Detector, ReadId
 
 CASES: list[Case] = []
@@ -166,7 +167,7 @@ async def damaged_files(night: Performance) -> None:
     faults.damage_reads(night, 50)
     spoilt = night.account.spoilt
     night.parked_at_least = len(spoilt)
-    night.blame = lambda one: one.reason.error_class == "CorruptObject" and decode(one.body)[1].subject in spoilt
+    night.blame = lambda one: one.reason.error_class == "CorruptObject" and _read_in(one) in spoilt
     night.check = lambda rows: _unflagged(rows, spoilt)
 
 
@@ -222,6 +223,12 @@ async def leader_killed(night: Performance) -> None:
 @case("every message of the edge is of the version before or of the one after, in turn")
 async def versions_mixed(night: Performance) -> None:
     faults.mix_versions(night)
+
+
+def _read_in(parked: Parked) -> str | None:
+    """Id of the read that a parked event announces."""
+    event = decode(parked.body)[1]
+    return str(ReadId(event.exposure_id, event.ramp, event.read)) if isinstance(event, ReadWritten) else None
 
 
 def _unflagged(rows: Sequence[Mapping[str, object]], spoilt: set[str]) -> list[str]:
