@@ -18,6 +18,9 @@ from irisdrs.shared.embedded import serve_web
 from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.observation import ObservationPlan
 
+#: Crash points of a round.
+POINTS = ("rounds.publish.before", "rounds.publish.after")
+
 #: Longest wait for what comes at last, seconds: only a failure waits so long.
 PATIENCE_S = 180.0
 
@@ -204,7 +207,7 @@ async def test_a_crash_in_the_middle_of_a_round_loses_nothing(
     async with playground("data", plan) as ground:
         await played(ground)
         before = rows(catalogue(ground))
-        for point in ("rounds.publish.before", "rounds.publish.after"):
+        for point in POINTS:
             crash_points.arm(point)
         delete_random_rows(catalogue(ground), seed=6)
         async with asyncio.timeout(PATIENCE_S):
