@@ -11,14 +11,14 @@ import pytest
 from fastapi import FastAPI
 
 from irisdrs.shared import crash_points
-from irisdrs.shared.bus.dead_letters import PREFIX, DeadLetters
-from irisdrs.shared.bus.dead_letters_client import HttpDeadLetters
-from irisdrs.shared.bus.dead_letters_web import dead_letter_routes
-from irisdrs.shared.bus.letters import Action, DeadLetterOffice, NoReason, NoSuchLetter, Selection, the_one
 from irisdrs.shared.bus.memory import MemoryBus
 from irisdrs.shared.bus.port import Bus, ParkingReason
 from irisdrs.shared.bus.rabbitmq import RabbitMQBus
 from irisdrs.shared.bus.topology import ARCHIVE, QUEUES, Queue, readout_queue
+from irisdrs.shared.dead_letters.client import HttpDeadLetters
+from irisdrs.shared.dead_letters.letters import Action, DeadLetterOffice, NoReason, NoSuchLetter, Selection, the_one
+from irisdrs.shared.dead_letters.office import PREFIX, DeadLetters
+from irisdrs.shared.dead_letters.web import dead_letter_routes
 from irisdrs.shared.errors import Outage
 from irisdrs.shared.events import ExposureAborted, ReadWritten, encode
 from irisdrs.shared.identifiers import Detector, ExposureType, SamplingMode
@@ -83,7 +83,7 @@ async def take(bus: Bus, queue: Queue, number: int) -> list[bytes]:
 
 
 class DeadLetterContract:
-    """Contract of `irisdrs.shared.bus.letters.DeadLetterOffice`."""
+    """Contract of `irisdrs.shared.dead_letters.letters.DeadLetterOffice`."""
 
     async def test_lists_what_is_parked_by_queue_error_type_and_time(self, bus: Bus, office: DeadLetterOffice) -> None:
         start = datetime.now(UTC) - timedelta(seconds=2)

@@ -13,10 +13,10 @@ from tests.contract.test_contract_dead_letters import BROKEN, IMG1, LOST, park, 
 from typer.testing import CliRunner, Result
 
 from irisdrs.shared.adapters import local_references
-from irisdrs.shared.bus.dead_letters_command import app
-from irisdrs.shared.bus.letters import NoSuchLetter
 from irisdrs.shared.bus.memory import MemoryBus
 from irisdrs.shared.bus.rabbitmq import RabbitMQBus
+from irisdrs.shared.dead_letters.command import app
+from irisdrs.shared.dead_letters.letters import NoSuchLetter
 from irisdrs.shared.embedded import EmbeddedSystem, serve_web
 from irisdrs.shared.errors import Outage
 from irisdrs.shared.events import encode

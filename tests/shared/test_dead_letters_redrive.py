@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tests.contract.test_contract_dead_letters import ALL, IMG1, USED, read
 
-from irisdrs.shared.bus.dead_letters import DeadLetters
 from irisdrs.shared.bus.dispatch import Dispatcher
 from irisdrs.shared.bus.rabbitmq import RabbitMQBus
+from irisdrs.shared.dead_letters.office import DeadLetters
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.events import Event, ReadWritten, encode
 from irisdrs.shared.service import Service

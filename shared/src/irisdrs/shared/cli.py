@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from irisdrs.shared import logs
-from irisdrs.shared.bus.dead_letters_command import app as dead_letters
+from irisdrs.shared.dead_letters.command import app as dead_letters
 from irisdrs.shared.edge.command import edge
 from irisdrs.shared.embedded import run, serve_web
 from irisdrs.shared.errors import Fatal, IrisError

@@ -17,12 +17,12 @@ import structlog
 from fastapi import FastAPI, HTTPException, Request, Response
 
 from irisdrs.shared.adapters import local_references
-from irisdrs.shared.bus.dead_letters import DeadLetters
-from irisdrs.shared.bus.dead_letters_web import dead_letter_routes
 from irisdrs.shared.bus.dispatch import Dispatcher
 from irisdrs.shared.bus.memory import MemoryBus
 from irisdrs.shared.bus.topology import RECIRCULATE_S, RETRY_DELAYS_S
 from irisdrs.shared.data_lock import hold
+from irisdrs.shared.dead_letters.office import DeadLetters
+from irisdrs.shared.dead_letters.web import dead_letter_routes
 from irisdrs.shared.errors import BadMessage
 from irisdrs.shared.events.envelope import CONTENT_TYPE, MAX_BYTES, decode
 from irisdrs.shared.metrics import Metrics

@@ -15,10 +15,10 @@ import structlog
 
 from irisdrs.shared import logs
 from irisdrs.shared.adapters import empty_scratch, open_bus, open_references, open_store, patiently
-from irisdrs.shared.bus.dead_letters import DeadLetters
 from irisdrs.shared.bus.dispatch import Dispatcher, publish
 from irisdrs.shared.bus.port import BusOutage
 from irisdrs.shared.bus.rabbitmq import RabbitMQBus
+from irisdrs.shared.dead_letters.office import DeadLetters
 from irisdrs.shared.errors import IrisError
 from irisdrs.shared.events import ServiceStatus
 from irisdrs.shared.health import LoopLag, health_application

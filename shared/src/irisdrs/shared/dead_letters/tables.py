@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from irisdrs.shared.bus.letters import Action, Decision, Found, Letter
+from irisdrs.shared.dead_letters.letters import Action, Decision, Found, Letter
 from irisdrs.shared.events.registry import EVENT_TYPES
 
 #: Columns of a terminal from which on the error's text has a column, too.

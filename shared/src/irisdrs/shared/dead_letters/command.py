@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from irisdrs.shared import logs
-from irisdrs.shared.bus import dead_letters_table as tables
-from irisdrs.shared.bus.letters import Action, Decision, Found, Letter, Moved, Selection
+from irisdrs.shared.dead_letters import tables
+from irisdrs.shared.dead_letters.letters import Action, Decision, Found, Letter, Moved, Selection
 from irisdrs.shared.settings import HostSettings
 
 app = typer.Typer(
@@ -186,28 +186,28 @@ def _settings() -> HostSettings:
 
 
 async def _waiting(selection: Selection, url: str | None) -> list[Letter]:
-    from irisdrs.shared.bus.dead_letters_client import open_office  # noqa: PLC0415 - clients of broker and store
+    from irisdrs.shared.dead_letters.client import open_office  # noqa: PLC0415 - clients of broker and store
 
     async with open_office(_settings(), url) as office:
         return await office.waiting(selection)
 
 
 async def _decided(selection: Selection, url: str | None) -> list[Decision]:
-    from irisdrs.shared.bus.dead_letters_client import open_office  # noqa: PLC0415
+    from irisdrs.shared.dead_letters.client import open_office  # noqa: PLC0415
 
     async with open_office(_settings(), url) as office:
         return await office.decided(selection)
 
 
 async def _found(letter_id: str, url: str | None) -> Found:
-    from irisdrs.shared.bus.dead_letters_client import open_office  # noqa: PLC0415
+    from irisdrs.shared.dead_letters.client import open_office  # noqa: PLC0415
 
     async with open_office(_settings(), url) as office:
         return await office.show(letter_id)
 
 
 async def _moved(action: Action, ids: Sequence[str], by: str, reason: str, url: str | None) -> Moved:
-    from irisdrs.shared.bus.dead_letters_client import open_office  # noqa: PLC0415
+    from irisdrs.shared.dead_letters.client import open_office  # noqa: PLC0415
 
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()

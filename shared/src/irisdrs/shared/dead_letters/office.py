@@ -13,7 +13,10 @@ from functools import partial
 import structlog
 from pydantic import ValidationError
 
-from irisdrs.shared.bus.letters import (
+from irisdrs.shared.bus.port import Bus, Parked, Parking
+from irisdrs.shared.bus.topology import QUEUES, Queue
+from irisdrs.shared.crash_points import reach
+from irisdrs.shared.dead_letters.letters import (
     Action,
     Decision,
     Found,
@@ -24,9 +27,6 @@ from irisdrs.shared.bus.letters import (
     Selection,
     the_one,
 )
-from irisdrs.shared.bus.port import Bus, Parked, Parking
-from irisdrs.shared.bus.topology import QUEUES, Queue
-from irisdrs.shared.crash_points import reach
 from irisdrs.shared.errors import CorruptObject
 from irisdrs.shared.store.port import JSON, Store
 

@@ -7,7 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from irisdrs.shared.bus.letters import DeadLetterOffice, Decision, Found, Letter, Moved, NoSuchLetter, Selection
+from irisdrs.shared.dead_letters.letters import (
+    DeadLetterOffice,
+    Decision,
+    Found,
+    Letter,
+    Moved,
+    NoSuchLetter,
+    Selection,
+)
 from irisdrs.shared.errors import IrisError, Outage
 from irisdrs.shared.store.port import JSON
 

@@ -10,9 +10,8 @@ import httpx
 from pydantic import TypeAdapter
 
 from irisdrs.shared.adapters import open_bus, open_store
-from irisdrs.shared.bus.dead_letters import DeadLetters
-from irisdrs.shared.bus.dead_letters_web import MAX_IDS, Order
-from irisdrs.shared.bus.letters import (
+from irisdrs.shared.bus.port import Busy, Unroutable
+from irisdrs.shared.dead_letters.letters import (
     Action,
     DeadLetterOffice,
     Decision,
@@ -23,7 +22,8 @@ from irisdrs.shared.bus.letters import (
     NoSuchLetter,
     Selection,
 )
-from irisdrs.shared.bus.port import Busy, Unroutable
+from irisdrs.shared.dead_letters.office import DeadLetters
+from irisdrs.shared.dead_letters.web import MAX_IDS, Order
 from irisdrs.shared.errors import Fatal, IrisError, Outage
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.port import JSON
@@ -78,7 +78,7 @@ async def open_office(
 
 
 class HttpDeadLetters:
-    """The client of `irisdrs.shared.bus.dead_letters_web`. A `DeadLetterOffice`.
+    """The client of `irisdrs.shared.dead_letters.web`. A `DeadLetterOffice`.
 
     Parameters
     ----------
