@@ -246,27 +246,6 @@ def _unflagged(rows: Sequence[Mapping[str, object]], spoilt: set[str]) -> list[s
     return found
 
 
-@case("every message of the edge is of the version before or of the one after, in turn")
-async def versions_mixed(night: Performance) -> None:
-    faults.mix_versions(night)
-
-
-def _read_in(parked: Parked) -> str | None:
-    """Id of the read that a parked event announces."""
-    event = decode(parked.body)[1]
-    return str(ReadId(event.exposure_id, event.ramp, event.read)) if isinstance(event, ReadWritten) else None
-
-
-def _unflagged(rows: Sequence[Mapping[str, object]], spoilt: set[str]) -> list[str]:
-    """Raw frames that do not say how many reads they were made of."""
-    damaged = Counter(str(ReadId.parse(name).exposure) for name in spoilt)
-    return [
-        f"{row['product_id']} says that it was made of {row['reads_used']} of {row['reads_expected']} reads"
-        for row in rows
-        if row["reads_used"] != int(str(row["reads_expected"])) - damaged[str(row["product_id"])[: -len("-L1-raw")]]
-    ]
-
-
 def chosen(names: str) -> list[Case]:
     """The cases with these names, all without any; grouped by their setting.
 
