@@ -14,6 +14,7 @@ from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference, NotDue, ReadConflict, WrongShape
 from irisdrs.shared.events import ExposureAborted, ExposureDue, FrameReady, ProcessingFailed, ReadFailed
 from irisdrs.shared.quality import Quality
+from irisdrs.shared.store.keys import fact_key
 from irisdrs.shared.store.port import ObjectRef
 
 
@@ -271,3 +272,17 @@ async def test_the_deadline_closes_an_exposure_whose_end_was_lost(
     past = due.model_copy(update={"due_at": datetime.now(UTC) - timedelta(seconds=1)})
     (frame,) = await tell_all(handlers, [past])
     assert frame.reads_used == 7
+
+
+async def test_the_deadline_makes_no_frame_of_an_exposure_whose_abort_was_never_heard(
+    bench: Any, tmp_path: Path, without_reads: Any
+) -> None:
+    without_reads(bench, tmp_path / "store", [7])
+    handlers = bench.new_handlers()
+    (due,) = await tell(handlers, bench.started)
+    assert await tell_all(handlers, bench.events[1:8]) == []
+    identity = bench.ended.model_dump(include={"observation", "exposure_type", "exposure", "detector", "night"})
+    aborted = ExposureAborted(**identity, reason="clouds")
+    await bench.store.put(fact_key(aborted.night, aborted.exposure_id, "aborted"), aborted.model_dump_json().encode())
+    past = due.model_copy(update={"due_at": datetime.now(UTC) - timedelta(seconds=1)})
+    assert await tell_all(handlers, [past]) == []

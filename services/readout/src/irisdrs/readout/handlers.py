@@ -133,11 +133,11 @@ class DetectorHandlers:
 
     async def _close(self, event: ExposureEnded | ExposureDue, sampling: Sampling) -> Sequence[Event]:
         exposure = await self._exposure(event, sampling)
-        if exposure.aborted:
-            return []
         if exposure.announced is not None and len(exposure.membership.used) == exposure.membership.expected:
             return self._again(exposure, event)
         await self._workshop.look(exposure)
+        if exposure.aborted:
+            return []
         if exposure.membership.outdated:
             exposure.start_again()
         if exposure.announced is not None:
