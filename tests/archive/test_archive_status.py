@@ -69,7 +69,17 @@ def test_the_tables_fit_a_terminal_of_80_columns() -> None:
     text = shown(80, latency(34, 8.0), latency(35, 45.0), latency(36, -3.0, skew=True), latency(37, None))
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
-    for word in ("readout-IMG1", "calibrate.realtime", "SCI-0034 IMG1", "14.2", "27%", "150%", "clock skew"):
+    for word in (
+        "readout-IMG1",
+        "calibrate.realtime",
+        "SCI-0034 IMG1",
+        "14.2",
+        "27%",
+        "150%",
+        "clock skew",
+        "median",
+        "share of 30 s",
+    ):
         assert word in text
     assert "2 parked in iris.q.calibrate.realtime: iris dead-letters list" in text
 

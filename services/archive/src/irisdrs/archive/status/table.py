@@ -1,5 +1,6 @@
 """The status as people read it, on 80 columns."""
 
+import statistics
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -8,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from irisdrs.archive.catalogue.latencies import Latency
+from irisdrs.shared.budget import REDUCED_IMAGE_S
 from irisdrs.shared.status import QueueState, ServiceState, SystemStatus
 
 #: From this fraction of the budget on a latency is yellow; over it, red.
@@ -74,7 +76,26 @@ def _burn(observation: str, rows: Sequence[Latency]) -> Table:
             _seconds(row.waiting_s),
             _fraction(row),
         )
+    columns = [
+        [row.raw_s for row in rows],
+        [row.reduced_s for row in rows],
+        *([row.spent_s.get(name) for row in rows] for name in services),
+        [row.waiting_s for row in rows],
+    ]
+    medians = [_median(column) for column in columns]
+    table.add_section()
+    table.add_row("median", *(_seconds(value) for value in medians), style="bold")
+    table.add_row(f"share of {REDUCED_IMAGE_S:g} s", *(_share(value) for value in medians), style="bold")
     return table
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value / REDUCED_IMAGE_S:.0%}"
 
 
 def _seconds(value: float | None) -> str:
