@@ -16,7 +16,7 @@ DEBIAN ?= $(notdir $(PYTHON))-venv
 # What only some targets need: the servers that the settings ask for.
 SERVERS := $(if $(filter rabbitmq,$(BUS)),rabbitmq) $(if $(filter s3,$(STORE)),$(SWIFT))
 
-.PHONY: install swift rabbitmq compiler demo up down test lint contract bench bench-bus bench-lanes clean
+.PHONY: install swift rabbitmq compiler demo up down test lint contract bench bench-bus bench-lanes chaos clean
 
 install: $(READY)
 
@@ -82,6 +82,7 @@ bench-lanes: $(READY) rabbitmq
 
 # What holds when services are killed and servers fail; CASE=broker-killed,store-away plays some of the cases.
 chaos: $(READY) $(SWIFT) rabbitmq compiler
+	$(if $(CASE),,$(BIN)/python -m pytest -m cluster tests/contract)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --case "$(CASE)"
 
 clean:

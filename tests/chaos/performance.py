@@ -131,7 +131,7 @@ class Performance:
 
     async def _tell(self, events: Sequence[Event]) -> None:
         for event in events:
-            await asyncio.sleep(PACE_S)
+            await asyncio.sleep(self.case.pace_s)
             await self._going.wait()
             self.account.hear(event)
             await self.send(event)
@@ -158,6 +158,8 @@ class Case:
         Of the night; each has four detectors.
     recovery_s : float
         Longest recovery that is held for good, seconds.
+    pace_s : float
+        From one event of the edge to the next, seconds.
     note : str
         What has to be known of it.
     """
@@ -168,6 +170,7 @@ class Case:
     setting: Setting = Setting.SWIFT
     exposures: int = 4
     recovery_s: float = 30.0
+    pace_s: float = PACE_S
     note: str = ""
 
 
