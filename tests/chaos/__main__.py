@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -75,7 +75,8 @@ async def _play(cases: list[Case], seed: int, folder: Path, console: Console) ->
 
 
 def _references(folder: Path) -> tuple[ObservationPlan, Path]:
-    draft = plan_observation(night=date(2034, 8, 1), crds_context="", size=SIZE, reads=READS, science=1, sky=1)
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)  # so that references are in force whatever clock is told
+    draft = plan_observation(night=yesterday, crds_context="", size=SIZE, reads=READS, science=1, sky=1)
     return draft.model_copy(update={"crds_context": prepare_references(draft, folder / "crds", 0)}), folder / "crds"
 
 
