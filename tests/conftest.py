@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 import pytest
 from minio import Minio
@@ -26,7 +27,7 @@ MINIO_IMAGE = "minio/minio:RELEASE.2025-04-22T22-12-26Z"
 _numbers = itertools.count(1)
 
 
-def unavailable(problem: str) -> None:
+def unavailable(problem: str) -> NoReturn:
     """In CI every server must be there; at a desk its tests are skipped, and say what to install."""
     if os.environ.get("CI"):
         pytest.fail(problem)

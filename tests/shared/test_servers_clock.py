@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.conftest import unavailable
 
 from irisdrs.shared.testing.servers.clock import skewed
 from irisdrs.shared.testing.servers.process import ServerMissing
@@ -85,6 +86,4 @@ def _skewed_or_skip(offset_s: int, folder: Path) -> dict[str, str]:
     try:
         return skewed(os.environ, offset_s, folder)
     except ServerMissing as problem:
-        if os.environ.get("CI"):
-            pytest.fail(str(problem))
-        pytest.skip(str(problem))
+        unavailable(str(problem))
