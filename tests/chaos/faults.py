@@ -17,7 +17,9 @@ from tests.chaos.performance import Performance
 
 from irisdrs.shared.errors import BadMessage
 from irisdrs.shared.events import Event, ExposureEnded, ObservationEnded, ReadFailed, ReadWritten, decode, encode
+from irisdrs.shared.events.metadata import to_metadata
 from irisdrs.shared.identifiers import ReadId
+from irisdrs.shared.store.rules import SHA256_NAME
 from irisdrs.shared.testing.servers.clock import skewed
 from irisdrs.simulator.observatory import ServiceProcess
 
@@ -136,7 +138,7 @@ async def republish_everything(night: Performance, times: int) -> None:
 
 
 def damage_reads(night: Performance, count: int) -> None:
-    """The bytes of so many reads are damaged between their put and their announcement, at most two of an exposure."""
+    """So many reads are damaged, at most two of an exposure: their keys have damaged bytes from the first moment on."""
     sampling, damages = night.plan.sampling, (_cut_short, _flip_a_bit, _empty)
     chosen = {
         str(ReadId(exposure, 1, int(read)))
@@ -145,16 +147,14 @@ def damage_reads(night: Performance, count: int) -> None:
     }
     night.account.spoilt = {*night.random.permutation(sorted(chosen))[:count]}
 
-    async def send(event: Event) -> None:
-        if isinstance(event, ReadWritten):
-            read = str(ReadId(event.exposure_id, event.ramp, event.read))
-            if read in night.account.spoilt:
-                shelf, damage = night.arena.shelf, damages[int(night.random.integers(len(damages)))]
-                data = await asyncio.to_thread(shelf.read, event.object.key)
-                await asyncio.to_thread(shelf.overwrite, event.object.key, damage(data))
-        await night.publish(event)
+    async def before(event: ReadWritten, data: bytes) -> None:
+        if str(ReadId(event.exposure_id, event.ramp, event.read)) not in night.account.spoilt:
+            return
+        damage = damages[int(night.random.integers(len(damages)))]
+        facts = to_metadata(event.model_dump(mode="json")) | {SHA256_NAME: event.object.sha256}
+        await asyncio.to_thread(night.arena.shelf.place, event.object.key, damage(data), facts)
 
-    night.send = send
+    night.before = before
 
 
 def _cut_short(data: bytes) -> bytes:

@@ -15,7 +15,7 @@ from irisdrs.shared.bus.dispatch import publish
 from irisdrs.shared.bus.port import Parked
 from irisdrs.shared.edge.line import open_line
 from irisdrs.shared.edge.spool import Spool
-from irisdrs.shared.events import Event
+from irisdrs.shared.events import Event, ReadWritten
 from irisdrs.shared.observation import ObservationPlan, PlannedExposure
 from irisdrs.simulator.night import Night, play
 from irisdrs.simulator.variates import generator
@@ -60,6 +60,8 @@ class Performance:
         self.told_s = self.healed_s = time.monotonic()
         #: How an event of the edge is sent; a case may put something else in.
         self.send: Callable[[Event], Awaitable[None]] = self.publish
+        #: What happens to a read and its bytes before they are spooled.
+        self.before: Callable[[ReadWritten, bytes], Awaitable[None]] = _nothing
         #: Tells the time (UTC) of the detectors; None: as planned.
         self.clock: Callable[[], datetime] | None = None
         #: Which parked events the case is to blame for, and how many there must be at least.
@@ -124,7 +126,7 @@ class Performance:
         spool = Spool(self.spool_dir, SPOOL_BYTES)
         async with open_line(self.arena.stage.settings, self.arena.stage.url) as line:
             edge = WitnessedEdge(self.plan, line.store, self._tell, spool, longest_wait_s=2.0)
-            edge.account = self.account
+            edge.account, edge.before = self.account, self.before
             async with edge:
                 await play(Night(self.plan, clock=self.clock), edge, folder / "truth")
                 await edge.drained()
@@ -137,6 +139,10 @@ class Performance:
             await self.send(event)
             self.told += 1
             self.told_s = time.monotonic()
+
+
+async def _nothing(_: ReadWritten, __: bytes) -> None:
+    """Let a read be."""
 
 
 #: What happens to a night: it runs beside it.

@@ -1,6 +1,7 @@
 """The objects of a store, past the system's own code: as files, or as a plain S3 client sees them."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,8 +20,8 @@ class Shelf(Protocol):
         """The bytes of an object, whatever they are."""
         ...
 
-    def overwrite(self, key: str, data: bytes) -> None:
-        """Damage an object."""
+    def place(self, key: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        """Lay down an object."""
         ...
 
 
@@ -39,9 +40,9 @@ class DirectoryShelf:
         """The bytes of an object."""
         return (self.root / key).read_bytes()
 
-    def overwrite(self, key: str, data: bytes) -> None:
-        """Damage an object."""
-        (self.root / key).chmod(0o644)
+    def place(self, key: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        """Lay down an object."""
+        (self.root / key).parent.mkdir(parents=True, exist_ok=True)
         (self.root / key).write_bytes(data)
 
 
@@ -66,8 +67,6 @@ class S3Shelf:
             answer.close()
             answer.release_conn()
 
-    def overwrite(self, key: str, data: bytes) -> None:
-        """Damage an object."""
-        metadata = self.client.stat_object(self.bucket, key).metadata or {}
-        kept = {name: value for name, value in metadata.items() if name.lower().startswith("x-amz-meta-")}
-        self.client.put_object(self.bucket, key, io.BytesIO(data), len(data), metadata=dict(kept))
+    def place(self, key: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        """Lay down an object."""
+        self.client.put_object(self.bucket, key, io.BytesIO(data), len(data), metadata=dict(metadata))

@@ -12,7 +12,7 @@ given.
 import asyncio
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import httpx
@@ -62,11 +62,14 @@ class WitnessedEdge(Edge):
     """An edge that the ledger looks over its shoulder: it hashes what is spooled itself."""
 
     account: Account
+    #: What happens to a read before it is spooled.
+    before: Callable[[ReadWritten, bytes], Awaitable[None]]
 
     async def write_packed(self, event: ReadWritten, data: bytes) -> None:
         """Note what is spooled, and spool it."""
         read = ReadId(event.exposure_id, event.ramp, event.read)
         self.account.reads[str(read)] = hashlib.sha256(data).hexdigest()
+        await self.before(event, data)
         await super().write_packed(event, data)
 
 

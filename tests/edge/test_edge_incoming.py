@@ -93,6 +93,11 @@ class Site:
         while len(self.told) < count:
             await asyncio.sleep(0.005)
 
+    async def until_sent(self) -> None:
+        """Wait until nothing is left in the spool: a process that dies before tells its oldest entry again."""
+        while list((self.home / "spool").glob("*.json")):
+            await asyncio.sleep(0.005)
+
     def of(self, kind: type[Event]) -> list[Event]:
         return [event for event in self.told if isinstance(event, kind)]
 
@@ -277,6 +282,7 @@ async def test_a_new_process_goes_on_and_tells_nothing_twice(site: Site) -> None
         move_in(site.folder, f"{number}.fits", packed(header))
     async with site.taking():
         await site.until_told(7)
+        await site.until_sent()
     move_in(site.folder, "2.fits", packed(HEADERS[2]))  # as if the first process had died before it removed it
     for number, header in enumerate(HEADERS[3:], start=3):
         move_in(site.folder, f"{number}.fits", plain(header))
