@@ -61,7 +61,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint $(SWIFT) rabbitmq compiler
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 3 --durations 20
 
 # JSON Schemas and AsyncAPI document of the events, from their classes; RELEASE=1 freezes them, when a version is released.
 contract: $(READY)
@@ -82,7 +82,7 @@ bench-lanes: $(READY) rabbitmq
 
 # What holds when services are killed and servers fail; CASE=broker-killed,store-away plays some of the cases.
 chaos: $(READY) $(SWIFT) rabbitmq compiler
-	$(if $(CASE),,$(BIN)/python -m pytest -m cluster tests/contract)
+	$(if $(CASE),,$(BIN)/python -m pytest -m chaos tests/contract tests/flow)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --case "$(CASE)"
 
 clean:

@@ -43,7 +43,7 @@ async def calm(night: Performance) -> None:
 
 
 # Slower than the others: two cores that start killed services again have no time for a frame each second as well.
-@case("kill -9 of a random service every 20 s through 200 exposures", exposures=50, pace_s=0.35)
+@case("kill -9 of a random service every 20 s through 200 exposures", exposures=50, pace_s=0.5)
 async def random_kills(night: Performance) -> None:
     await faults.kill_now_and_then(night, 20.0)
 

@@ -149,7 +149,7 @@ async def test_a_slow_line_is_slow_and_no_outage(bus: RabbitMQBus, proxy: TcpPro
     await drained(bus, {*publisher.confirmed, b"x" * 20_000})
 
 
-@pytest.mark.cluster
+@pytest.mark.chaos
 @pytest.mark.timeout(400)  # a cluster starts, and loses and regains a node
 async def test_a_cluster_that_loses_its_leader_loses_nothing(cluster: RabbitMQCluster) -> None:
     vhost = "leader"

@@ -120,6 +120,7 @@ async def until_complete(stage: Stage, plan: ObservationPlan) -> dict[str, str]:
     return found
 
 
+@pytest.mark.chaos
 @pytest.mark.timeout(900)
 async def test_a_night_with_every_server_failing_ends_as_the_embedded_one(
     references: tuple[ObservationPlan, Path], playground: Any, tmp_path: Path
