@@ -42,6 +42,9 @@ FRAMES, WAITING = 24, 10_000
 #: Blocks of each kind; they alternate, so that what else the machine does meets both.
 BLOCKS = 4
 
+#: How long a bulk job may take beside nothing else, seconds: several times what it takes.
+JOB_S = 10.0
+
 #: Longest wait for one frame, seconds.
 SOON_S = 120.0
 
@@ -102,6 +105,7 @@ async def busy(process: ServerProcess, settings: HostSettings) -> AsyncIterator[
     finally:
         forgetting.cancel()
         process.signal(signal.SIGSTOP)
+        await asyncio.sleep(JOB_S)  # its worker, in a session of its own, ends the job that it is at
 
 
 async def timed(bus: RabbitMQBus, heard: AsyncIterator[bytes], frame: FrameReady) -> float:

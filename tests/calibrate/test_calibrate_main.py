@@ -81,6 +81,10 @@ async def test_workers_get_the_limit_of_the_settings_and_bulk_gives_way(
             await asyncio.sleep(0.05)
         # The limit is the last thing that a process sets before it works.
         assert (os.sched_getscheduler(worker.pid) == os.SCHED_IDLE) == gives_way
+        assert (os.getsid(worker.pid) == worker.pid) == gives_way
+        autogroup = Path(f"/proc/{worker.pid}/autogroup")
+        if autogroup.exists() and os.access(autogroup, os.W_OK):
+            assert autogroup.read_text().endswith("nice 19\n") == gives_way
     finally:
         await service.close()
 

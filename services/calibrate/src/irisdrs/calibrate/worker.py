@@ -5,6 +5,7 @@ its process with it: so each job runs in a process of its own pool, never in the
 """
 
 import asyncio
+import contextlib
 import errno
 import functools
 import gc
@@ -16,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from multiprocessing import get_context, set_start_method
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 
 import structlog
 
@@ -211,7 +213,7 @@ def _serve(connection: Connection, reducer: str, memory_mb: int, idle_priority: 
     """Life of a worker process: import, then one job after the other until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C at the terminal is the service's to handle
     if idle_priority:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        _give_way()
     # The worker starts no process. But locks that libraries make when they are imported would, under "spawn", lie in
     # the system by name until this process ends by itself; under "fork" they have no name, and a kill leaves nothing.
     set_start_method("fork", force=True)
@@ -229,6 +231,17 @@ def _serve(connection: Connection, reducer: str, memory_mb: int, idle_priority: 
         except EOFError:
             return
         connection.send(_attempt(reduce, job, memory_mb))
+
+
+def _give_way() -> None:
+    """Compute only when nothing else on the machine wants to."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    # Linux shares a processor among sessions first (autogroups, sched(7)) and heeds priorities only inside of one: an
+    # idle process that is alone in its session would get as much as a busy one in another. So it gets a session of its
+    # own, the least that there is. Between containers it is their share of the processor that counts instead.
+    os.setsid()
+    with contextlib.suppress(OSError):  # a kernel without autogroups, or a container that may not write there
+        Path("/proc/self/autogroup").write_text("19", encoding="ascii")
 
 
 def _limit_memory(memory_mb: int) -> None:
