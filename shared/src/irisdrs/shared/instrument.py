@@ -45,6 +45,8 @@ REFERENCE_PIXEL_BORDER = 4
 CHANNELS = 64
 #: Columns of an output channel, whatever the size of the frame.
 CHANNEL_COLUMNS = DETECTOR_SIZE // CHANNELS
+#: Of every output channel, whether it is read from right to left: neighbours alternate (H4RG). Assumed.
+CHANNEL_MIRRORED = (False, True) * (CHANNELS // 2)
 #: Time to read all pixels of a detector once, seconds (IRIS data rates).
 READ_TIME_S = 0.72
 #: Full well, electrons. Assumed.
