@@ -1,6 +1,7 @@
 """Offsets from reference pixels: known offsets in, the same out, and nothing left in the science."""
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from scipy.stats import sigmaclip
 
@@ -65,6 +66,34 @@ def test_a_frame_may_end_within_a_channel_or_be_narrower_than_one() -> None:
         offset, missing = reference_offsets(read, usable(columns), min(columns, WIDTH))
         np.testing.assert_array_equal(offset, read[0])
         assert not missing.any()
+
+
+def test_clipping_and_edges_are_those_of_a_loop_in_double_precision() -> None:
+    rng = np.random.default_rng(12)
+    shape = (16, 200)  # the last channel is cut
+    read = rng.normal(20000, 9, shape).round().astype(np.uint16)
+    read[rng.integers(0, 16, 60), rng.integers(0, 200, 60)] = rng.integers(0, 65536, 60)
+    good = rng.random((2, BORDER, 200)) > 0.1
+    good[1, :, 64:128:2] = False
+    for first_column in (0, 7, 64, 130):
+        found, _ = reference_offsets(read, good, WIDTH, first_column)
+        for x in range(200):
+            place = x + first_column
+            same = [
+                k
+                for k in range(200)
+                if (k + first_column) // WIDTH == place // WIDTH and (k + first_column) % 2 == place % 2
+            ]
+            edges = [read[:BORDER][:, same][good[0][:, same]], read[-BORDER:][:, same][good[1][:, same]]]
+            means = [sigmaclip(edge.astype(float), 3, 3)[0].mean() for edge in edges if edge.size]
+            assert found[x] == pytest.approx(np.mean(means), rel=1e-7)
+
+
+def test_a_read_of_some_columns_has_the_offsets_that_they_have_in_the_whole() -> None:
+    read = np.random.default_rng(13).integers(4000, 4100, (16, 256)).astype(np.uint16)
+    whole, _ = reference_offsets(read, usable(256), WIDTH)
+    part, _ = reference_offsets(read[:, 64:192], usable(128), WIDTH, 64)
+    np.testing.assert_array_equal(part, whole[64:192])
 
 
 def test_offsets_that_change_from_read_to_read_leave_the_science_unchanged() -> None:
