@@ -60,7 +60,7 @@ def fit(
     """Fit the slope of every pixel to the reads of an exposure of one detector.
 
     Missing reads are left out, and the frame is flagged DROPOUT. The references are files, for instance those of
-    `iris crds bestrefs`.
+    `iris crds bestrefs`; the linearity may also be a file of the C library iris_readout (an image of five planes).
     """
     paths = {"nonlincoeff": nonlincoeff, "saturation": saturation, "gain": gain, "readnoise": readnoise, "mask": mask}
     reads = sorted(_headers(files), key=lambda read: (read.header.ramp, read.header.read))
@@ -69,7 +69,7 @@ def fit(
     if output.exists():
         raise Fatal(f"{output} is there already.", remedy="Remove it, or name another file with --output.")
     processor = Processor()
-    calibration = constants.load(paths, first.shape)
+    calibration = constants.load(paths, first.shape, foreign=True)
     full_time_s = max(first.reads - 1, 1) * first.read_interval_s
     state = processor.open(calibration, mode or first.sampling_mode, full_time_s)
     _fold(processor, state, reads, quiet=as_json)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irisdrs.readout.calibration import Calibration, calibrate_for
-from irisdrs.shared.data.fits import open_model
+from irisdrs.readout.sampling.linearity import IRIS_READOUT_PLANES, from_iris_readout
+from irisdrs.shared.data.fits import first_image, image_shape, open_model
 from irisdrs.shared.data.models import (
     GainModel,
     IrisModel,
@@ -20,7 +21,7 @@ from irisdrs.shared.data.models import (
 from irisdrs.shared.errors import MissingReference
 
 
-def load(paths: Mapping[str, Path], shape: tuple[int, int]) -> Calibration:
+def load(paths: Mapping[str, Path], shape: tuple[int, int], *, foreign: bool = False) -> Calibration:
     """Read the references of a detector.
 
     Parameters
@@ -29,6 +30,9 @@ def load(paths: Mapping[str, Path], shape: tuple[int, int]) -> Calibration:
         All of `calibration.REFERENCE_TYPES`.
     shape : (rows, columns)
         Of the reads.
+    foreign : bool
+        Whether the linearity may be a file of the C library `iris_readout`: one image of five planes. The service
+        takes what CRDS has, which are data models.
 
     Raises
     ------
@@ -38,7 +42,7 @@ def load(paths: Mapping[str, Path], shape: tuple[int, int]) -> Calibration:
         If a reference is of another shape than the reads.
     """
     mask = _arrays(paths["mask"], MaskModel, shape, dq=np.uint32)
-    linearity = _arrays(paths["nonlincoeff"], NonlinCoeffModel, shape, coeffs=np.float32, dq=np.uint32)
+    linearity = _linearity(paths["nonlincoeff"], shape, foreign)
     saturation = _arrays(paths["saturation"], SaturationModel, shape, data=np.float32, dq=np.uint32)
     return calibrate_for(
         mask=mask["dq"],
@@ -51,16 +55,28 @@ def load(paths: Mapping[str, Path], shape: tuple[int, int]) -> Calibration:
     )
 
 
+def _linearity(path: Path, shape: tuple[int, int], foreign: bool) -> dict[str, NDArray[Any]]:
+    if not foreign or image_shape(path)[:-2] != (IRIS_READOUT_PLANES,):
+        return _arrays(path, NonlinCoeffModel, shape, coeffs=np.float32, dq=np.uint32)
+    planes = first_image(path).astype(np.float32)
+    _check_shape(path, planes, shape)
+    return {"coeffs": from_iris_readout(planes), "dq": np.zeros(shape, np.uint32)}
+
+
 def _arrays(path: Path, model_class: type[IrisModel], shape: tuple[int, int], **kinds: type) -> dict[str, NDArray[Any]]:
     found = {}
     with open_model(path, model_class) as model:
         for name, kind in kinds.items():
             array: NDArray[Any] = np.ascontiguousarray(getattr(model, name), dtype=kind)
-            rows, columns = array.shape[-2:]
-            if (rows, columns) != shape:
-                raise MissingReference(
-                    f"{path.name} is of {rows} x {columns} pixels, the reads of {shape[0]} x {shape[1]}.",
-                    remedy="Deliver a reference of this detector's format.",
-                )
+            _check_shape(path, array, shape)
             found[name] = array
     return found
+
+
+def _check_shape(path: Path, array: NDArray[Any], shape: tuple[int, int]) -> None:
+    rows, columns = array.shape[-2:]
+    if (rows, columns) != shape:
+        raise MissingReference(
+            f"{path.name} is of {rows} x {columns} pixels, the reads of {shape[0]} x {shape[1]}.",
+            remedy="Deliver a reference of this detector's format.",
+        )

@@ -1,10 +1,12 @@
-"""The only reader and writer of FITS: `reads` (level 0), `model_files` (data models), `header_cards` (of anything).
+"""The only reader and writer of FITS: `reads` (level 0), `model_files` (data models), `header_cards` and
+`images` (of anything).
 
 Nothing that is written depends on the wall clock, a path or the order of a set, so that the same content gives the same
 bytes.
 """
 
 from irisdrs.shared.data.fits.header_cards import headers
+from irisdrs.shared.data.fits.images import first_image, image_shape
 from irisdrs.shared.data.fits.model_files import model_name, open_model, to_bytes
 from irisdrs.shared.data.fits.reads import (
     check_read,
@@ -22,7 +24,9 @@ __all__ = [
     "decode_detector_read",
     "decode_read",
     "encode_read",
+    "first_image",
     "headers",
+    "image_shape",
     "is_packed",
     "model_name",
     "open_model",
