@@ -46,6 +46,14 @@ class SamplingMode(StrEnum):
     UTR = "UTR"
 
 
+class Subarray(StrEnum):
+    """SARRMODE: what of a detector a read holds."""
+
+    FULL = "FULL"
+    SUB_ARRAY = "SUB_ARRAY"
+    ODGW = "ODGW"
+
+
 class ObservingMode(StrEnum):
     """Observing modes, spelled as in OBSNAME."""
 

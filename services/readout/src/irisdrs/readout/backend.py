@@ -150,7 +150,7 @@ class Processor:
         ramp.times_s.append(time_s)
         estimator = cds if state.mode is SamplingMode.CDS else utr
         gain, lever = estimator.fold_factors(np.array(ramp.times_s))
-        offset, _ = reference_offsets(read, calibration.usable, calibration.channel_columns)
+        offset, _ = reference_offsets(read, calibration.usable, calibration.channel_columns, calibration.first_column)
         self._rows(
             read.shape[0],
             lambda start, stop: fold_rows(
@@ -232,7 +232,7 @@ class Processor:
             var_poisson=sums.poisson,
             var_rnoise=sums.rnoise,
             dq=dq,
-            saturated_fraction=_saturated_fraction(sums.seen, calibration.border),
+            saturated_fraction=_saturated_fraction(sums.seen[calibration.science]),
         )
 
     def _rows(self, rows: int, work: Callable[[int, int], object]) -> None:
@@ -259,6 +259,5 @@ def _table(mode: SamplingMode, times_s: list[float], full_time_s: float) -> NDAr
     return table.astype(np.float32)
 
 
-def _saturated_fraction(seen: NDArray[np.uint8], border: int) -> float:
-    science = seen[border : seen.shape[0] - border, border : seen.shape[1] - border]
+def _saturated_fraction(science: NDArray[np.uint8]) -> float:
     return float(np.mean((science & Quality.SATURATED) != 0)) if science.size else 0.0

@@ -1,6 +1,7 @@
 """Calibration references of one detector in the form that the readout computes with."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,13 +9,18 @@ from numpy.typing import NDArray
 from irisdrs.readout.sampling.linearity import linearity_terms
 from irisdrs.readout.sampling.reference_pixels import reference_offsets
 from irisdrs.readout.sampling.saturation import saturation_threshold
+from irisdrs.shared.errors import WrongShape
 from irisdrs.shared.instrument import REFERENCE_PIXEL_BORDER, channel_width
 from irisdrs.shared.quality import Quality
+from irisdrs.shared.window import Window
 
 #: Reference types that the readout uses, in CRDS.
 REFERENCE_TYPES = ("gain", "mask", "nonlincoeff", "readnoise", "saturation")
 
 _REFERENCE_PIXEL = np.uint32(Quality.REFERENCE_PIXEL | Quality.DO_NOT_USE)
+
+#: Pixels of a guide window are read, and reset, at times of their own.
+_GUIDE_WINDOW = np.uint32(Quality.NON_SCIENCE | Quality.DO_NOT_USE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +41,16 @@ class Calibration:
         Flags that are known before any read.
     usable : bool (2, border, columns)
         Reference pixels of the first and last rows that may be used.
+    usable_sides : bool (2, rows, border)
+        Those of the first and last columns.
     channel_columns : int
         Columns of an output channel.
+    window : Window
+        What the planes are of the detector.
+    detector_shape : (rows, columns)
+        Of the whole detector.
+    science : (slice, slice)
+        Rows and columns of the planes that are no reference pixels.
     """
 
     threshold: NDArray[np.uint16]
@@ -45,12 +59,98 @@ class Calibration:
     read_noise: NDArray[np.float32]
     dq: NDArray[np.uint32]
     usable: NDArray[np.bool_]
+    usable_sides: NDArray[np.bool_]
     channel_columns: int
+    window: Window
+    detector_shape: tuple[int, int]
+    science: tuple[slice, slice]
 
     @property
     def border(self) -> int:
-        """Rows and columns of reference pixels on each edge."""
+        """Rows that are held to be an edge with reference pixels."""
         return int(self.usable.shape[1])
+
+    @property
+    def first_column(self) -> int:
+        """First column on the detector: where output channels and odd columns begin."""
+        return self.window.col0
+
+    def cut(self, window: Window) -> "Calibration":
+        """The calibration of a window that is read alone, through the outputs that read it in the full frame.
+
+        Parameters
+        ----------
+        window : Window
+            Of the detector.
+
+        Returns
+        -------
+        Calibration
+            With the reference pixels that the window has, maybe none. Columns that have lost their last one are
+            flagged UNRELIABLE_BIAS: their counts keep the offset of the output.
+
+        Raises
+        ------
+        WrongShape
+            If this is not the calibration of the whole detector, or the detector has not all of the window.
+        """
+        height, width = self.detector_shape
+        if self.gain.shape != self.detector_shape or not window.within(self.detector_shape):
+            raise WrongShape(
+                f"The window {window.section} does not lie within {self.gain.shape[0]} x {self.gain.shape[1]} pixels "
+                "of the references, or these are of a window themselves.",
+                remedy="Look at XSTART, YSTART, XSIZE and YSIZE, and at the format of the references.",
+            )
+        rows, columns = window.slices
+        edges = [edge[:, columns] for edge in self.usable]
+        sides = [side[rows].T for side in self.usable_sides]
+        bottom, top, left, right = window.border(self.detector_shape, self.border)
+        return replace(
+            self,
+            threshold=self.threshold[window.slices].copy(),
+            terms=self.terms[:, rows, columns].copy(),
+            gain=self.gain[window.slices].copy(),
+            read_noise=self.read_noise[window.slices].copy(),
+            dq=self.dq[window.slices].copy(),
+            usable=_edges_of(edges, window.row0, window.row1, height),
+            usable_sides=_edges_of(sides, window.col0, window.col1, width).transpose(0, 2, 1),
+            window=window,
+            science=(slice(bottom, window.shape[0] - top), slice(left, window.shape[1] - right)),
+        )._with_bias_flags(self.border > 0)
+
+    def without(self, guide_windows: Sequence[Window]) -> "Calibration":
+        """The same, with the pixels of guide windows given up: they are read and reset more often than the frame.
+
+        They are flagged NON_SCIENCE and DO_NOT_USE, and serve as reference pixels no more.
+
+        Parameters
+        ----------
+        guide_windows : sequence of Window
+            Of the detector; what lies outside this calibration's window does not matter.
+        """
+        if not guide_windows:
+            return self
+        given_up: NDArray[np.bool_] = np.zeros(self.dq.shape, np.bool_)
+        for guide in guide_windows:
+            given_up[guide.slices_in(self.window)] = True
+        rows, side = self.border, self.usable_sides.shape[2]
+        edges = np.stack([given_up[:rows], given_up[given_up.shape[0] - rows :]])
+        sides = np.stack([given_up[:, :side], given_up[:, given_up.shape[1] - side :]])
+        return replace(
+            self,
+            dq=self.dq | np.where(given_up, _GUIDE_WINDOW, np.uint32(0)),
+            usable=self.usable & ~edges,
+            usable_sides=self.usable_sides & ~sides,
+        )._with_bias_flags(rows > 0)
+
+    def _with_bias_flags(self, expected: bool) -> "Calibration":
+        """Flag columns without a usable reference pixel, where the detector has any; changes `dq` in place."""
+        if expected:
+            border, columns = self.usable.shape[1:]
+            nothing = np.zeros((2 * border, columns), np.uint16)
+            _, missing = reference_offsets(nothing, self.usable, self.channel_columns, self.first_column)
+            self.dq[:, missing] |= np.uint32(Quality.UNRELIABLE_BIAS)
+        return self
 
 
 def calibrate_for(
@@ -83,7 +183,7 @@ def calibrate_for(
         Pixels without a gain are flagged NO_GAIN_VALUE and DO_NOT_USE, those without a read noise DO_NOT_USE,
         reference pixels REFERENCE_PIXEL and DO_NOT_USE, columns without a reference pixel UNRELIABLE_BIAS.
     """
-    columns = gain.shape[1]
+    rows, columns = gain.shape
     threshold, no_check = saturation_threshold(saturation, saturation_dq)
     terms, no_correction = linearity_terms(coefficients, coefficients_dq)
     no_gain = ~(np.isfinite(gain) & (gain > 0))
@@ -91,36 +191,53 @@ def calibrate_for(
     dq = mask | no_check | no_correction
     dq[no_gain] |= np.uint32(Quality.NO_GAIN_VALUE | Quality.DO_NOT_USE)
     dq[no_noise] |= np.uint32(Quality.DO_NOT_USE)
-    usable = _usable(mask, border)
-    width = channel_width(columns)
     if border:
         dq[_is_border(gain.shape, border)] |= _REFERENCE_PIXEL
-        dq[:, _uncorrected(usable, width)] |= np.uint32(Quality.UNRELIABLE_BIAS)
     return Calibration(
         threshold=threshold,
         terms=terms,
         gain=np.where(no_gain, np.float32(1), gain).astype(np.float32),
         read_noise=np.where(no_noise, np.float32(0), read_noise).astype(np.float32),
         dq=dq,
-        usable=usable,
-        channel_columns=width,
-    )
+        usable=_usable(mask, border),
+        usable_sides=_usable(mask.T, border).transpose(0, 2, 1),
+        channel_columns=channel_width(columns),
+        window=Window.at((0, 0), (rows, columns)),
+        detector_shape=(rows, columns),
+        science=(slice(border, rows - border), slice(border, columns - border)),
+    )._with_bias_flags(border > 0)
 
 
 def _usable(mask: NDArray[np.uint32], border: int) -> NDArray[np.bool_]:
-    """Reference pixels that no one has called bad; DO_NOT_USE beside REFERENCE_PIXEL only says that it sees no sky."""
+    """Reference pixels of the first and last rows that no one has called bad.
+
+    DO_NOT_USE beside REFERENCE_PIXEL only says that it sees no sky.
+    """
     edges = np.stack([mask[:border], mask[mask.shape[0] - border :]])
     bad = (edges & Quality.BAD_REF_PIXEL) != 0
     unnamed = (edges & np.uint32(Quality.DO_NOT_USE | Quality.REFERENCE_PIXEL)) == Quality.DO_NOT_USE
     return np.asarray(~(bad | unnamed))
 
 
+def _edges_of(edges: Sequence[NDArray[np.bool_]], first: int, end: int, rows: int) -> NDArray[np.bool_]:
+    """Usable reference pixels of the first and last rows of a window, from those of a detector of so many rows.
+
+    As many rows as the detector has on an edge, or all of a lower window; those that are no reference pixels are not
+    usable.
+    """
+    border, columns = edges[0].shape
+    height = min(border, end - first)
+    found = np.zeros((2, height, columns), np.bool_)
+    for i in range(height):
+        low, high = first + i, end - height + i - (rows - border)
+        if low < border:
+            found[0, i] = edges[0][low]
+        if high >= 0:
+            found[1, i] = edges[1][high]
+    return found
+
+
 def _is_border(shape: tuple[int, ...], border: int) -> NDArray[np.bool_]:
     inside = np.ones(shape, np.bool_)
     inside[border : shape[0] - border, border : shape[1] - border] = False
     return inside
-
-
-def _uncorrected(usable: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    border, columns = usable.shape[1:]
-    return reference_offsets(np.zeros((2 * border, columns), np.uint16), usable, width)[1]

@@ -69,7 +69,7 @@ def fit(
     if output.exists():
         raise Fatal(f"{output} is there already.", remedy="Remove it, or name another file with --output.")
     processor = Processor()
-    calibration = constants.load(paths, first.shape, foreign=True)
+    calibration = constants.load_for(paths, first, foreign=True)
     full_time_s = max(first.reads - 1, 1) * first.read_interval_s
     state = processor.open(calibration, mode or first.sampling_mode, full_time_s)
     _fold(processor, state, reads, quiet=as_json)

@@ -18,10 +18,20 @@ from irisdrs.shared.data.models import (
     ReadnoiseModel,
     SaturationModel,
 )
+from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import MissingReference
+from irisdrs.shared.window import Window
 
 
-def load(paths: Mapping[str, Path], shape: tuple[int, int], *, foreign: bool = False) -> Calibration:
+def load_for(paths: Mapping[str, Path], header: ReadHeader, *, foreign: bool = False) -> Calibration:
+    """Read the references for a read: those of its window, without its guide windows; all else as `load`."""
+    calibration = load(paths, header.shape, window=header.window, foreign=foreign)
+    return calibration.without(header.guide_windows)
+
+
+def load(
+    paths: Mapping[str, Path], shape: tuple[int, int], *, window: Window | None = None, foreign: bool = False
+) -> Calibration:
     """Read the references of a detector.
 
     Parameters
@@ -30,6 +40,8 @@ def load(paths: Mapping[str, Path], shape: tuple[int, int], *, foreign: bool = F
         All of `calibration.REFERENCE_TYPES`.
     shape : (rows, columns)
         Of the reads.
+    window : Window, optional
+        Of the detector, if the reads are not of all of it: the references are cut to it.
     foreign : bool
         Whether the linearity may be a file of the C library `iris_readout`: one image of five planes. The service
         takes what CRDS has, which are data models.
@@ -39,8 +51,13 @@ def load(paths: Mapping[str, Path], shape: tuple[int, int], *, foreign: bool = F
     CorruptObject
         If a file cannot be read.
     MissingReference
-        If a reference is of another shape than the reads.
+        If a reference is of another shape than the reads, or than the mask when there is a window.
+    WrongShape
+        If the window does not lie within the references.
     """
+    if window is not None:
+        rows, columns = image_shape(paths["mask"])[-2:]
+        return load(paths, (rows, columns), foreign=foreign).cut(window)
     mask = _arrays(paths["mask"], MaskModel, shape, dq=np.uint32)
     linearity = _linearity(paths["nonlincoeff"], shape, foreign)
     saturation = _arrays(paths["saturation"], SaturationModel, shape, data=np.float32, dq=np.uint32)

@@ -40,7 +40,7 @@ class Workshop:
     def __init__(self, store: Store, references: References, threads: Executor, processor: Processor) -> None:
         self._store, self._references, self._threads = store, references, threads
         self._processor = processor
-        self._calibrations: OrderedDict[tuple[tuple[str, ...], tuple[int, int]], Calibration] = OrderedDict()
+        self._calibrations: OrderedDict[tuple[object, ...], Calibration] = OrderedDict()
 
     async def look(self, exposure: Exposure) -> None:
         """Take note of everything that the store has of an exposure."""
@@ -138,10 +138,11 @@ class Workshop:
                 header.crds_parameters(), REFERENCE_TYPES, exposure.context
             )
         paths = {kind: found.path for kind, found in exposure.references.items()}
-        identity = tuple(sorted(found.sha256 for found in exposure.references.values())), header.shape
+        hashes = sorted(found.sha256 for found in exposure.references.values())
+        identity = (*hashes, header.shape, header.window, header.guide_windows)
         if identity not in self._calibrations:
             try:
-                self._calibrations[identity] = await self._in_thread(constants.load, paths, header.shape)
+                self._calibrations[identity] = await self._in_thread(constants.load_for, paths, header)
             except CorruptObject as error:
                 raise MissingReference(error.message, remedy="Repair the CRDS cache, then re-drive.") from error
         self._calibrations.move_to_end(identity)

@@ -52,7 +52,13 @@ def apply_read_header(model: Any, header: ReadHeader) -> None:
             "position_angle": header.position_angle_deg,
             "airmass": header.airmass,
         },
-        "subarray": {"name": "FULL", "xstart": 1, "ystart": 1, "xsize": columns, "ysize": rows},
+        "subarray": {
+            "name": str(header.subarray),
+            "xstart": header.origin[1] + 1,
+            "ystart": header.origin[0] + 1,
+            "xsize": columns,
+            "ysize": rows,
+        },
     }
     meta.telescope, meta.time_system = "TMT", "UTC"
     for group, members in values.items():

@@ -2,14 +2,25 @@
 
 Keywords follow the keyword dictionary of IRIS. Where it defines one twice the other meaning is given up: READTIME is
 the time to clock the detector once, in seconds (not the start of the first pixel read); NUMREADS counts the reads of a
-ramp (not reads that are added up); OBS_ID is the observation id (OBSID is not written).
+ramp (not reads that are added up); OBS_ID is the observation id (OBSID is not written). SARRMODE says FULL where it has
+FULL_FRAME; ODGW1SEC to ODGW4SEC, image sections of guide windows in a full frame, are additions to it.
 """
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from irisdrs.shared.errors import CorruptObject
 from irisdrs.shared.identifiers import (
@@ -20,11 +31,16 @@ from irisdrs.shared.identifiers import (
     ObservingMode,
     ReadId,
     SamplingMode,
+    Subarray,
 )
 from irisdrs.shared.instrument import FILTERS, GAIN, READ_NOISE_E
+from irisdrs.shared.window import Window
 
 #: A card: keyword, value, comment.
 Card = tuple[str, bool | int | float | str, str]
+
+#: Guide windows that a detector's header can name: IRIS has four (ODGW1 to ODGW4).
+GUIDE_WINDOWS = 4
 
 #: Field, keyword and comment of the cards that hold a field as it is.
 _CARDS = (
@@ -51,6 +67,30 @@ _CARDS = (
     ("gain", "GAIN", "[electron/DN] nominal gain"),
     ("read_noise_e", "READNOIS", "[electron] nominal noise of one read"),
 )
+
+
+def _subarray(cards: Mapping[str, Any]) -> dict[str, Any]:
+    """What the cards say of the window; a header without them is of the whole detector.
+
+    Raises
+    ------
+    CorruptObject
+        If a guide window is no image section.
+    """
+    said = cards.get("SARRMODE", Subarray.FULL)
+    try:
+        guide_windows = tuple(
+            Window.parse(str(cards[f"ODGW{number}SEC"]))
+            for number in range(1, GUIDE_WINDOWS + 1)
+            if f"ODGW{number}SEC" in cards
+        )
+    except ValueError as wrong:
+        raise CorruptObject(f"The read's header has a wrong guide window: {wrong}") from wrong
+    return {
+        "subarray": Subarray.FULL if said == "FULL_FRAME" else said,
+        "origin": (cards.get("YSTART", 1) - 1, cards.get("XSTART", 1) - 1),
+        "guide_windows": guide_windows,
+    }
 
 
 def _in_utc(time: datetime) -> datetime:
@@ -91,6 +131,13 @@ class ReadHeader(BaseModel):
         description="Nominal noise of one read, electrons", ge=0, default=READ_NOISE_E, allow_inf_nan=False
     )
     shape: tuple[int, int] = Field(description="Rows and columns of the read, pixels")
+    subarray: Subarray = Field(description="What of the detector the read holds", default=Subarray.FULL)
+    origin: tuple[NonNegativeInt, NonNegativeInt] = Field(
+        description="First row and column of the read on the detector, from 0", default=(0, 0)
+    )
+    guide_windows: tuple[Window, ...] = Field(
+        description="Guide windows of the detector that are read besides", default=(), max_length=GUIDE_WINDOWS
+    )
 
     @field_validator("filter")
     @classmethod
@@ -98,6 +145,17 @@ class ReadHeader(BaseModel):
         if name not in FILTERS:
             raise ValueError(f"IRIS has no filter {name!r}")
         return name
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.subarray is Subarray.FULL and self.origin != (0, 0):
+            raise ValueError(f"a full frame does not begin at row {self.origin[0]}, column {self.origin[1]}")
+        return self
+
+    @property
+    def window(self) -> Window | None:
+        """The window that the read holds; None if it holds the whole detector."""
+        return None if self.subarray is Subarray.FULL else Window.at(self.origin, self.shape)
 
     @property
     def exposure_id(self) -> ExposureId:
@@ -135,7 +193,7 @@ class ReadHeader(BaseModel):
             "meta.exposure.type": str(self.exposure_type),
             "meta.exposure.sampling_mode": str(self.sampling_mode),
             "meta.exposure.integration_time": f"{self.integration_time_s:.3f}",
-            "meta.subarray.name": "FULL",
+            "meta.subarray.name": str(self.subarray),
             "meta.observation.date": f"{start:%Y-%m-%d}",
             "meta.observation.time": start.strftime("%H:%M:%S.%f")[:-3],
         }
@@ -157,11 +215,13 @@ class ReadHeader(BaseModel):
         yield "RAMPINTT", round(self.integration_time_s, 6), "[s] integration time of a ramp"
         yield "FRM_TIME", round(self.read_interval_s * 1e6), "[us] time to read all pixels"
         yield "FILTWAVE", FILTERS[self.filter].centre_um, "[um] centre of the filter"
-        yield "SARRMODE", "FULL", "subarray"
-        yield "XSTART", 1, "first column, from 1"
-        yield "YSTART", 1, "first row, from 1"
+        yield "SARRMODE", str(self.subarray), "subarray"
+        yield "XSTART", self.origin[1] + 1, "first column, from 1"
+        yield "YSTART", self.origin[0] + 1, "first row, from 1"
         yield "XSIZE", columns, "columns"
         yield "YSIZE", rows, "rows"
+        for number, window in enumerate(self.guide_windows, 1):
+            yield f"ODGW{number}SEC", window.section, "guide window that is read besides"
 
     @classmethod
     def from_cards(cls, cards: Mapping[str, Any]) -> "ReadHeader":
@@ -180,6 +240,7 @@ class ReadHeader(BaseModel):
                     "ended_at": f"{cards['DATE-END']}Z",
                     "shape": (cards["YSIZE"], cards["XSIZE"]),
                 }
+                | _subarray(cards)
             )
         except KeyError as missing:
             raise CorruptObject(f"The read's header lacks the keyword {missing}") from missing

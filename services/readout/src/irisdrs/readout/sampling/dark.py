@@ -48,8 +48,7 @@ def subtract_dark_from_read(
         Of the read since the reset, s.
     """
     known = np.where(np.isfinite(dark_rate), dark_rate, np.float32(0))
-    without: NDArray[np.float32] = counts - known * np.float32(time_s)
-    return without
+    return np.asarray(counts - known * np.float32(time_s), np.float32)
 
 
 def subtract_dark_rate(
