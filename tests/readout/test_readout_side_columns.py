@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from irisdrs.readout.calibration import Calibration, calibrate_for
 from irisdrs.readout.sampling.reference_correction import (
     ReferenceCorrection,
     ReferenceVectors,
@@ -19,6 +20,8 @@ from irisdrs.readout.sampling.side_columns import (
     wiener,
     wiener_gain,
 )
+from irisdrs.shared.quality import Quality
+from irisdrs.shared.window import Window
 
 SHAPE, WIDTH, BORDER = (48, 128), 64, 4
 MEDIAN = SideColumns.MEDIAN
@@ -220,6 +223,67 @@ def test_the_filter_keeps_the_mean_and_white_noise_has_the_power_of_its_variance
         row_power(series[None], 1.0)
     with pytest.raises(ValueError, match="needs the power"):
         ReferenceCorrection(side_columns=WIENER)
+
+
+def perfect(shape: tuple[int, int]) -> Calibration:
+    coefficients = np.zeros((6, *shape), np.float32)
+    coefficients[1] = 1
+    nothing = np.zeros(shape, np.uint32)
+    return calibrate_for(
+        mask=nothing,
+        coefficients=coefficients,
+        coefficients_dq=nothing,
+        saturation=np.full(shape, 60000, np.float32),
+        saturation_dq=nothing,
+        gain=np.ones(shape, np.float32),
+        read_noise=np.full(shape, NOISE_DN, np.float32),
+    )
+
+
+def test_darks_teach_the_filter_that_takes_the_rows_signal_off_a_read() -> None:
+    rows, columns = 256, 128
+    rng = np.random.default_rng(10)
+    root = np.linalg.cholesky(pink(rows)[0])
+    pattern = rng.normal(0, 20, (rows, columns))
+
+    def read() -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
+        signal = root @ rng.normal(size=rows)
+        counts = 5000 + pattern + signal[:, None] + rng.normal(0, NOISE_DN, (rows, columns))
+        return counts.round().astype(np.uint16), signal
+
+    calibration = perfect((rows, columns))
+    assert calibration.side_variance() == pytest.approx(NOISE_DN**2 / 8)
+    darks = np.stack([calibration.row_signal(read()[0]) for _ in range(40)])
+    learned = calibration.wiener_correction(row_power(darks, calibration.side_variance()))
+    spread: dict[str, list[float]] = {"plain": [], "median": [], "wiener": []}
+    for _ in range(30):
+        (first, before), (second, after) = read(), read()  # their difference has no pattern
+        for name, correction in (
+            ("plain", None),
+            ("median", ReferenceCorrection(side_columns=MEDIAN)),
+            ("wiener", learned),
+        ):
+            left = after - before
+            if correction is not None:
+                of_first, of_second = (calibration.reference_vectors(one, correction) for one in (first, second))
+                left = left - of_second.row_offset + of_first.row_offset
+            spread[name].append(float(np.var(left)))
+    rms = {name: np.sqrt(np.mean(variances)) for name, variances in spread.items()}
+    assert rms["wiener"] < 0.9 * rms["median"] < 0.9 * 0.9 * rms["plain"]
+    # A window of half the rows takes the same power.
+    gain = calibration.cut(Window(0, 128, 0, 128)).wiener_correction(row_power(darks, 1.0)).gain
+    assert gain is not None
+    assert gain.shape == (129,)
+
+
+def test_rows_that_no_side_pixel_corrects_are_flagged() -> None:
+    inner = perfect((64, 128)).cut(Window(0, 64, 10, 100))
+    assert not (inner.dq & Quality.UNRELIABLE_BIAS).any()
+    assert not (inner.flagged_for(ReferenceCorrection()).dq & Quality.UNRELIABLE_BIAS).any()
+    for correction in (ReferenceCorrection(side_columns=MEDIAN), inner.wiener_correction(np.ones(65))):
+        assert (inner.flagged_for(correction).dq & Quality.UNRELIABLE_BIAS).all()
+        whole = perfect((64, 128))
+        assert not (whole.flagged_for(correction).dq & Quality.UNRELIABLE_BIAS).any()
 
 
 def test_side_pixels_lose_the_offsets_of_their_columns() -> None:

@@ -7,8 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irisdrs.readout.sampling.linearity import linearity_terms
+from irisdrs.readout.sampling.reference_correction import (
+    DEFAULT_CORRECTION,
+    ReferenceCorrection,
+    ReferenceVectors,
+    SideColumns,
+    reference_vectors,
+)
 from irisdrs.readout.sampling.reference_pixels import reference_offsets
 from irisdrs.readout.sampling.saturation import saturation_threshold
+from irisdrs.readout.sampling.side_columns import mean_variance, row_means, side_counts, wiener_gain
 from irisdrs.shared.errors import WrongShape
 from irisdrs.shared.instrument import REFERENCE_PIXEL_BORDER, channel_width
 from irisdrs.shared.quality import Quality
@@ -142,6 +150,45 @@ class Calibration:
             usable=self.usable & ~edges,
             usable_sides=self.usable_sides & ~sides,
         )._with_bias_flags(rows > 0)
+
+    def reference_vectors(
+        self, read: NDArray[np.uint16], correction: ReferenceCorrection = DEFAULT_CORRECTION
+    ) -> ReferenceVectors:
+        """What the reference pixels of a read (rows, columns) take off its columns and rows, DN."""
+        return reference_vectors(
+            read, self.usable, self.usable_sides, self.channel_columns, correction, self.first_column
+        )
+
+    def flagged_for(self, correction: ReferenceCorrection) -> "Calibration":
+        """The same, with UNRELIABLE_BIAS for the rows that a correction by the side columns cannot reach."""
+        nothing = np.broadcast_to(np.zeros((), np.uint16), self.dq.shape)
+        missing = self.reference_vectors(nothing, correction).missing_rows
+        flags = np.where(missing, np.uint32(Quality.UNRELIABLE_BIAS), np.uint32(0))
+        return replace(self, dq=self.dq | flags[:, None])
+
+    def row_signal(self, read: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Mean of the side columns of a read (rows, columns) for every row, DN: what `row_power` is estimated from."""
+        offset = self.reference_vectors(read).column_offset
+        return row_means(side_counts(read, self.usable_sides, offset))
+
+    def side_variance(self) -> float:
+        """Variance of the read noise in `row_signal`, DN^2."""
+        side, columns = self.usable_sides.shape[2], self.read_noise.shape[1]
+        noise = np.stack([self.read_noise[:, :side], self.read_noise[:, columns - side :]])[self.usable_sides]
+        rms = float(np.sqrt(np.mean(noise.astype(np.float64) ** 2))) if noise.size else 0.0
+        return mean_variance(self.usable_sides, rms)
+
+    def wiener_correction(self, power: NDArray[np.float64]) -> ReferenceCorrection:
+        """The correction by the Wiener filter, for a row signal whose power is known.
+
+        Parameters
+        ----------
+        power : float64 (n + 1,)
+            From `row_power`, DN^2; n is the number of rows of the reads that it was estimated from, at any window.
+        """
+        rows, known = self.dq.shape[0], len(power) - 1
+        own = np.interp(np.arange(rows + 1) / rows, np.arange(known + 1) / known, power)
+        return ReferenceCorrection(side_columns=SideColumns.WIENER, gain=wiener_gain(own, self.side_variance()))
 
     def _with_bias_flags(self, expected: bool) -> "Calibration":
         """Flag columns without a usable reference pixel, where the detector has any; changes `dq` in place."""

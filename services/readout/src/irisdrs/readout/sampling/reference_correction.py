@@ -51,6 +51,10 @@ class ReferenceCorrection:
             raise ValueError("the Wiener filter needs the power of the row signal: give its gains")
 
 
+#: Top and bottom only.
+DEFAULT_CORRECTION = ReferenceCorrection()
+
+
 @dataclass(frozen=True, slots=True)
 class ReferenceVectors:
     """What is subtracted from a read.
