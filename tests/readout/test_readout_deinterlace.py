@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from numba import njit
 
 from irisdrs.readout.sampling.deinterlace import column_of_sample, deinterlace, sample_of_column
 from irisdrs.shared.instrument import CHANNEL_COLUMNS, CHANNEL_MIRRORED, CHANNELS, DETECTOR_SIZE
@@ -43,8 +44,10 @@ def test_it_loses_and_doubles_nothing() -> None:
 def test_the_functions_of_one_pixel_agree_with_the_image(mirrored: tuple[bool, ...]) -> None:
     samples = np.arange(WIDTH * COUNT, dtype=np.uint16)
     image = deinterlace(samples.reshape(1, WIDTH, COUNT), mirrored)[0]
+    in_kernel = njit()(sample_of_column)
     for x in range(WIDTH * COUNT):
         place = sample_of_column(x, WIDTH, COUNT, mirrored[x // WIDTH])
+        assert in_kernel(x, WIDTH, COUNT, mirrored[x // WIDTH]) == place
         assert image[x] == samples[place]
         assert column_of_sample(place // COUNT, place % COUNT, WIDTH, mirrored[place % COUNT]) == x
 

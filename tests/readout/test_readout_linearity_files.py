@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from numba import njit
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
@@ -106,6 +107,9 @@ def test_the_slope_is_the_derivative_of_the_polynomial() -> None:
     up, down = (polynomial(double + sign * step, coefficients[:, 0, 0]) for sign in (1, -1))
     np.testing.assert_allclose(slope, (up - down) / (2 * step), rtol=1e-6)
     assert linearity_slope(np.float32(0), *terms[:, 0, 0]) == terms[0, 0, 0]
+    compiled = njit(linearity_slope)
+    in_kernel = np.array([compiled(one, *terms[:, 0, 0]) for one in x])
+    np.testing.assert_allclose(in_kernel, exact, rtol=6e-7)
 
 
 async def test_a_file_of_the_c_library_is_taken_offline_and_by_no_service(
