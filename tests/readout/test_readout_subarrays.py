@@ -14,12 +14,15 @@ from irisdrs.readout import constants
 from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import REFERENCE_TYPES, Calibration, calibrate_for
 from irisdrs.readout.cli import app
+from irisdrs.readout.exposure import Exposure
+from irisdrs.readout.membership import Membership
 from irisdrs.readout.warming import read_header_of
 from irisdrs.shared.data.fits import decode_read, encode_read, open_model, read_header
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import CorruptObject, WrongShape
 from irisdrs.shared.identifiers import SamplingMode, Subarray
+from irisdrs.shared.observation import Sampling
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.window import Window
 
@@ -225,10 +228,10 @@ async def test_reads_of_a_window_become_a_frame_of_it(
     bench: Any, tmp_path: Path, exposure: Any, processor: Processor
 ) -> None:
     window = Window(0, 40, 10, 60)
+    update = {"subarray": Subarray.SUB_ARRAY, "origin": (0, 10), "shape": window.shape, "ramps": 1}
+    asking = read_header(tmp_path / "store" / bench.reads[0].object.key).model_copy(update=update)
     found = await open_references(exposure[2]).best_references(
-        read_header(tmp_path / "store" / bench.reads[0].object.key).crds_parameters(),
-        REFERENCE_TYPES,
-        bench.plan.crds_context,
+        asking.crds_parameters(), REFERENCE_TYPES, bench.plan.crds_context
     )
     paths = {kind: one.path for kind, one in found.items()}
     folder = tmp_path / "window"
@@ -237,7 +240,6 @@ async def test_reads_of_a_window_become_a_frame_of_it(
     for number, event in enumerate(bench.reads[:4]):
         pixels, header = decode_read((tmp_path / "store" / event.object.key).read_bytes(), (64, 64))
         part = np.ascontiguousarray(pixels[window.slices])
-        update = {"subarray": Subarray.SUB_ARRAY, "origin": (0, 10), "shape": window.shape, "ramps": 1}
         (folder / f"{number}.fits").write_bytes(encode_read(part, header.model_copy(update=update)))
         processor.fold(state, part, header.read_time_s)
     expected = processor.close(state)
@@ -254,3 +256,22 @@ async def test_reads_of_a_window_become_a_frame_of_it(
     outside = header.model_copy(update={"subarray": Subarray.ODGW, "origin": (60, 60), "shape": (8, 8)})
     with pytest.raises(WrongShape, match="does not lie within"):
         constants.load_for(paths, outside)
+
+
+def test_an_exposure_is_of_one_window(processor: Processor) -> None:
+    first = read_header_of((8, 16)).model_copy(update={"subarray": Subarray.SUB_ARRAY, "origin": (3, 40)})
+    sampling = Sampling(mode=SamplingMode.UTR, reads=2, ramps=1, read_time_s=1.0, shape=(8, 16))
+    exposure = Exposure(Membership(first.exposure_id, sampling), first.night)
+    exposure.calibration = detector().cut(Window(3, 11, 40, 56))
+    pixels = np.zeros((8, 16), np.uint16)
+    second = first.model_copy(update={"read": 2})
+    exposure.decode((1, 2), encode_read(pixels, second))
+    exposure.open(processor, first)
+    exposure.decode((1, 2), encode_read(pixels, second))
+    for wrong, words in (
+        ({"origin": (3, 41)}, r"\[42:57,4:11\], not \[41:56,4:11\]"),
+        ({"origin": (0, 0), "subarray": Subarray.FULL}, "FULL, not"),
+        ({"guide_windows": (Window(0, 2, 0, 3),)}, r"guiding in \[1:3,1:2\]"),
+    ):
+        with pytest.raises(CorruptObject, match=words):
+            exposure.decode((1, 2), encode_read(pixels, second.model_copy(update=wrong)))

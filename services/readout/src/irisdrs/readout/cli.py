@@ -99,10 +99,11 @@ def _check(reads: Sequence[_Read]) -> None:
     first, seen = reads[0].header, set()
     for read in reads:
         header = read.header
-        if (header.exposure_id, header.shape) != (first.exposure_id, first.shape):
+        if (header.exposure_id, header.shape, header.window) != (first.exposure_id, first.shape, first.window):
             raise Fatal(
-                f"{read.path} is of {header.exposure_id}, {reads[0].path} of {first.exposure_id}.",
-                remedy="Give the reads of one exposure of one detector.",
+                f"{read.path} is of {header.exposure_id}, {reads[0].path} of {first.exposure_id}, "
+                "or one is of another window than the other.",
+                remedy="Give the reads of one exposure of one detector, in one window.",
             )
         if header.read_id in seen:
             raise Fatal(f"{read.path} is {header.read_id}, and another file is too.", remedy="Give each read once.")

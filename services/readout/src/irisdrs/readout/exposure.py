@@ -63,6 +63,12 @@ class Exposure:
                 f"The object of {self.membership.exposure} ramp {slot[0]} read {slot[1]} says it is {header.read_id}.",
                 remedy="Restore the right object, then re-drive.",
             )
+        if self.state is not None and self.header is not None and _place(header) != _place(self.header):
+            raise CorruptObject(
+                f"{header.read_id} says another window of the detector than the first read of its exposure: "
+                f"{_place(header)}, not {_place(self.header)}.",
+                remedy="An exposure is read in one window: look at the header of the read.",
+            )
         return pixels, header
 
     def open(self, processor: Processor, header: ReadHeader) -> ExposureState:
@@ -105,3 +111,9 @@ class Exposure:
         self.state, self.calibration = None, None
         self.announced, self.completed_by = announced, event_id
         return [announced]
+
+
+def _place(header: ReadHeader) -> str:
+    """Where on the detector a read is, and what is read besides."""
+    guides = "".join(f", guiding in {window.section}" for window in header.guide_windows)
+    return f"{header.window.section if header.window else header.subarray}{guides}"
