@@ -65,8 +65,8 @@ class Round:
     look : callable
         Gives the events to be told; called once for every round. It may raise `Outage`: the next round tries again.
     every_s : float, optional
-        From the beginning of one round to that of the next, seconds. None: only a host that begins with an empty bus has
-        it done, once, before anything else.
+        From the beginning of one round to that of the next, seconds. None: only a host that begins with an empty bus
+        has it done, once, before anything else.
     first_s : float
         From the start of the service to the first round, seconds.
     """
