@@ -109,6 +109,8 @@ def _table(console: Console, title: str, columns: tuple[str, str], rows: list[tu
     if not rows:
         return
     table = Table(*columns, title=f"{title}: {len(rows)}", title_justify="left", box=None)
+    for column in table.columns:
+        column.overflow = "fold"  # a key that is cut names nothing
     for row in rows[:SHOWN]:
         table.add_row(*row)
     console.print(table)
