@@ -1,67 +1,29 @@
 """The processor's side of the readout: allocate a ramp, fold reads into it, close the exposure.
 
-A device that computes elsewhere has the same methods: `open`, `start_ramp`, `fold`, `end_ramp`, `close`.
+A device that computes elsewhere has the same methods (`Backend`): planes are its own from the first read on, reads go
+up with `fold`, and only frames come back.
 """
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from irisdrs.readout.accumulation import Offsets, Ramp, Sums, begin_ramp
 from irisdrs.readout.calibration import Calibration
-from irisdrs.readout.sampling import cds, utr
-from irisdrs.readout.sampling.coadd import add_rows, close_rows
-from irisdrs.readout.sampling.fold import fold_rows
+from irisdrs.readout.sampling.coadd import close_rows
+from irisdrs.readout.sampling.growth import grow_rows
+from irisdrs.readout.sampling.options import FoldOptions, Mode
 from irisdrs.readout.sampling.reference_pixels import reference_offsets
-from irisdrs.readout.sampling.variance import poisson_factor, read_noise_factor
 from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.quality import Quality
 
 #: Rows that a thread takes at a time: small enough to share out evenly, large enough to cost nothing.
 _BAND_ROWS = 256
-
-
-@dataclass(slots=True)
-class RampState:
-    """Planes of the ramp that is being folded; what they mean is said in `fold_rows`."""
-
-    first: NDArray[np.float32]
-    mean: NDArray[np.float32]
-    comoment: NDArray[np.float32]
-    number: NDArray[np.uint16]
-    flags: NDArray[np.uint8]
-    times_s: list[float] = field(default_factory=list)
-
-    @classmethod
-    def alloc(cls, shape: tuple[int, int]) -> "RampState":
-        """Planes of a ramp without a read."""
-        return cls(
-            np.zeros(shape, np.float32),
-            np.zeros(shape, np.float32),
-            np.zeros(shape, np.float32),
-            np.zeros(shape, np.uint16),
-            np.zeros(shape, np.uint8),
-        )
-
-
-@dataclass(slots=True)
-class Sums:
-    """Sums over the ramps of an exposure; what they mean is said in `add_rows`."""
-
-    signal: NDArray[np.float32]
-    weight: NDArray[np.float32]
-    poisson: NDArray[np.float32]
-    rnoise: NDArray[np.float32]
-    seen: NDArray[np.uint8]
-
-    @classmethod
-    def alloc(cls, shape: tuple[int, int]) -> "Sums":
-        """Sums of no ramp."""
-        signal, weight, poisson, rnoise = (np.zeros(shape, np.float32) for _ in range(4))
-        return cls(signal, weight, poisson, rnoise, np.zeros(shape, np.uint8))
 
 
 @dataclass(slots=True)
@@ -71,16 +33,19 @@ class ExposureState:
     Attributes
     ----------
     calibration : Calibration
-    mode : SamplingMode
+    mode : Mode
     full_time_s : float
         From the first to the last read of a whole ramp: ramps are weighted in units of it.
+    options : FoldOptions
     """
 
     calibration: Calibration
-    mode: SamplingMode
+    mode: Mode
     full_time_s: float
-    ramp: RampState | None = None
+    options: FoldOptions
+    ramp: Ramp | None = None
     sums: Sums | None = None
+    grown: NDArray[np.uint16] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +73,40 @@ class RateFrame:
     saturated_fraction: float
 
 
+class Backend(Protocol):
+    """Where pixels are computed: what the service calls, whichever machine does it. `Processor` says what each does."""
+
+    def open(
+        self,
+        calibration: Calibration,
+        mode: SamplingMode | Mode,
+        full_time_s: float,
+        options: FoldOptions | None = None,
+    ) -> ExposureState:
+        """Begin an exposure."""
+        ...
+
+    def fold(self, state: ExposureState, read: NDArray[np.uint16], time_s: float) -> None:
+        """Take a read up, and fold it into the current ramp."""
+        ...
+
+    def end_ramp(self, state: ExposureState) -> None:
+        """Add the current ramp to the exposure."""
+        ...
+
+    def live(self, state: ExposureState, flags: Quality = Quality.GOOD) -> RateFrame:
+        """The frame of the reads so far."""
+        ...
+
+    def close(self, state: ExposureState, flags: Quality = Quality.GOOD) -> RateFrame:
+        """The frame of the exposure, whose state is given up."""
+        ...
+
+    def shutdown(self) -> None:
+        """Give everything up."""
+        ...
+
+
 class Processor:
     """Folds on the processor's cores; one instance serves all detectors of a process.
 
@@ -126,9 +125,23 @@ class Processor:
         """End the threads."""
         self._pool.shutdown()
 
-    def open(self, calibration: Calibration, mode: SamplingMode, full_time_s: float) -> ExposureState:
-        """Begin an exposure. Planes are allocated when its first read is folded."""
-        return ExposureState(calibration, mode, full_time_s)
+    def open(
+        self,
+        calibration: Calibration,
+        mode: SamplingMode | Mode,
+        full_time_s: float,
+        options: FoldOptions | None = None,
+    ) -> ExposureState:
+        """Begin an exposure. Planes are allocated when its first read is folded.
+
+        Raises
+        ------
+        Fatal
+            If the options do not go with the mode.
+        """
+        chosen, found = options or FoldOptions(), Mode(mode)
+        chosen.check(found)
+        return ExposureState(calibration, found, full_time_s, chosen)
 
     def fold(self, state: ExposureState, read: NDArray[np.uint16], time_s: float) -> None:
         """Fold one read into the current ramp.
@@ -140,36 +153,20 @@ class Processor:
             Raw counts, DN.
         time_s : float
             End of the read since the reset; later than that of the read before.
+
+        Raises
+        ------
+        ValueError
+            If the read is not later, or is the second of a ramp of a single read.
         """
-        calibration = state.calibration
         if state.ramp is None:
-            state.ramp = RampState.alloc(read.shape)
-        ramp = state.ramp
-        if ramp.times_s and time_s <= ramp.times_s[-1]:
-            raise ValueError(f"a read at {time_s} s after one at {ramp.times_s[-1]} s")
-        ramp.times_s.append(time_s)
-        estimator = cds if state.mode is SamplingMode.CDS else utr
-        gain, lever = estimator.fold_factors(np.array(ramp.times_s))
-        offset, _ = reference_offsets(read, calibration.usable, calibration.channel_columns, calibration.first_column)
-        self._rows(
-            read.shape[0],
-            lambda start, stop: fold_rows(
-                read,
-                calibration.threshold,
-                calibration.terms,
-                offset,
-                len(ramp.times_s) == 1,
-                np.float32(gain),
-                np.float32(lever),
-                ramp.first,
-                ramp.mean,
-                ramp.comoment,
-                ramp.number,
-                ramp.flags,
-                start,
-                stop,
-            ),
-        )
+            state.ramp = begin_ramp(read.shape, state.mode, state.options)
+        times = state.ramp.times_s
+        if times and (time_s <= times[-1] or state.mode is Mode.SINGLE):
+            raise ValueError(f"a read at {time_s} s after one at {times[-1]} s, in mode {state.mode}")
+        times.append(time_s)
+        offsets = _offsets(read, state.calibration)
+        state.ramp.fold(self._rows, self._grown(state, read), state.calibration, offsets)
 
     def end_ramp(self, state: ExposureState) -> None:
         """Add the current ramp to the sums; nothing when it has no read."""
@@ -177,26 +174,23 @@ class Processor:
         if ramp is None:
             return
         if state.sums is None:
-            state.sums = Sums.alloc(ramp.first.shape)
-        sums = state.sums
-        table = _table(state.mode, ramp.times_s, state.full_time_s)
-        slope = ramp.mean if state.mode is SamplingMode.CDS else ramp.comoment
-        self._rows(
-            slope.shape[0],
-            lambda start, stop: add_rows(
-                slope,
-                ramp.number,
-                ramp.flags,
-                table,
-                sums.signal,
-                sums.weight,
-                sums.poisson,
-                sums.rnoise,
-                sums.seen,
-                start,
-                stop,
-            ),
-        )
+            state.sums = Sums.alloc(state.calibration.gain.shape)
+        self._add(state, ramp, state.sums)
+
+    def live(self, state: ExposureState, flags: Quality = Quality.GOOD) -> RateFrame:
+        """The frame of the reads so far: what `close` would give. Folding goes on as if nobody had asked.
+
+        Parameters
+        ----------
+        state : ExposureState
+            Nothing else may be folding into it meanwhile.
+        flags : Quality
+            Flags for all pixels.
+        """
+        sums = Sums.alloc(state.calibration.gain.shape) if state.sums is None else state.sums.copy()
+        if state.ramp is not None:
+            self._add(state, state.ramp, sums)
+        return self._frame(state, sums, flags)
 
     def close(self, state: ExposureState, flags: Quality = Quality.GOOD) -> RateFrame:
         """Close an exposure after its last ramp; its state must not be used again.
@@ -208,8 +202,27 @@ class Processor:
             Flags for all pixels (DROPOUT).
         """
         self.end_ramp(state)
+        sums, state.sums = state.sums or Sums.alloc(state.calibration.gain.shape), None
+        return self._frame(state, sums, flags)
+
+    def _grown(self, state: ExposureState, read: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        if not state.options.grow_saturation:
+            return read
+        if state.grown is None:
+            state.grown = np.empty_like(read)
+        grown, threshold = state.grown, state.calibration.threshold
+        self._rows(read.shape[0], lambda start, stop: grow_rows(read, threshold, grown, start, stop))
+        return grown
+
+    def _add(self, state: ExposureState, ramp: Ramp, sums: Sums) -> None:
+        terms = state.calibration.terms
+        wanted = terms if state.options.linearity_noise else terms[:, :0]
+        ramp.add(self._rows, sums, state.calibration, state.full_time_s, np.ascontiguousarray(wanted))
+
+    def _frame(self, state: ExposureState, sums: Sums, flags: Quality) -> RateFrame:
         calibration = state.calibration
-        sums, state.sums = state.sums or Sums.alloc(calibration.gain.shape), None
+        if state.mode is Mode.SINGLE:
+            flags |= Quality.UNRELIABLE_SLOPE  # a level by a time, with the level after the reset in it
         dq = calibration.dq | np.uint32(flags)
         self._rows(
             dq.shape[0],
@@ -241,22 +254,10 @@ class Processor:
             band.result()
 
 
-def _table(mode: SamplingMode, times_s: list[float], full_time_s: float) -> NDArray[np.float32]:
-    """Factors by number of good reads for `add_rows`; float64 throughout, rounded once."""
-    estimator = cds if mode is SamplingMode.CDS else utr
-    times = np.array(times_s)
-    table = np.zeros((4, len(times) + 1))
-    for n in range(2, len(times) + 1):
-        used = times[:n]
-        weights = estimator.weights(used)
-        ramp_weight = (used[-1] - used[0]) / full_time_s
-        table[:, n] = (
-            ramp_weight,
-            ramp_weight * estimator.scale(used),
-            ramp_weight**2 * poisson_factor(weights, used),
-            ramp_weight**2 * read_noise_factor(weights),
-        )
-    return table.astype(np.float32)
+def _offsets(read: NDArray[np.uint16], calibration: Calibration) -> Offsets:
+    """Offsets of the columns and of the rows by the read's reference pixels, DN."""
+    columns, _ = reference_offsets(read, calibration.usable, calibration.channel_columns, calibration.first_column)
+    return columns, np.zeros(read.shape[0], np.float32)
 
 
 def _saturated_fraction(science: NDArray[np.uint8]) -> float:

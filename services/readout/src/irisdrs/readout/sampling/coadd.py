@@ -1,24 +1,63 @@
 """Add up the ramps of an exposure, each pixel weighted by its good time, and close the sums into a frame.
 
 A ramp's weight is the time between its first and last good read, in units of the full time: 1 for a ramp that is
-whole, so that a single whole ramp passes unchanged. Ramps are added in index order.
+whole, so that a single whole ramp passes unchanged. A ramp with jumps has lost their intervals: its weight is the
+inverse of its photon variance for f / g = 1, (sum T)^2 / sum P, in the same units. No weight depends on a ramp's own
+rate, and the photon variance is that of the common rate of all ramps: the sum does not lean to ramps that look faint.
+Ramps are added in index order.
 """
+
+import math
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from irisdrs.readout.sampling.fixsen import RATIOS
+from irisdrs.readout.sampling.optimal import ENTRIES, R_MAX, R_MIN
 from irisdrs.shared.quality import Quality
 
 _DO_NOT_USE = np.uint32(Quality.DO_NOT_USE)
+_SATURATED = np.uint8(Quality.SATURATED)
+
+_FIXSEN_RATIOS = np.array(RATIOS, np.float32)
+_LOG_R_MIN = np.float32(math.log(R_MIN))
+_ENTRIES_PER_LOG_R = np.float32((ENTRIES - 1) / math.log(R_MAX / R_MIN))
+_LAST_ENTRY = ENTRIES - 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def linearity_slope(
+    level: np.float32, a1: np.float32, a2: np.float32, a3: np.float32, a4: np.float32, a5: np.float32
+) -> np.float32:
+    """dy/dx of the linearity polynomial where y is `level`, DN; 1 where it is not positive.
+
+    The count x is found by two steps of Newton's method from x = y, which suffice for corrections of some percent.
+    """
+    x = level
+    for _ in range(2):
+        y = x * (a1 + x * (a2 + x * (a3 + x * (a4 + x * a5))))
+        x -= (y - level) / _derivative(x, a1, a2, a3, a4, a5)
+    slope = _derivative(x, a1, a2, a3, a4, a5)
+    return slope if slope > np.float32(0) else np.float32(1)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _derivative(
+    x: np.float32, a1: np.float32, a2: np.float32, a3: np.float32, a4: np.float32, a5: np.float32
+) -> np.float32:
+    quartic = np.float32(4) * a4 + x * np.float32(5) * a5
+    return a1 + x * (np.float32(2) * a2 + x * (np.float32(3) * a3 + x * quartic))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def add_rows(
     slope: NDArray[np.float32],
+    first: NDArray[np.float32],
     number: NDArray[np.uint16],
     flags: NDArray[np.uint8],
     table: NDArray[np.float32],
+    terms: NDArray[np.float32],
     signal: NDArray[np.float32],
     weight: NDArray[np.float32],
     poisson: NDArray[np.float32],
@@ -27,32 +66,203 @@ def add_rows(
     start: int,
     stop: int,
 ) -> None:
-    """Add rows of a folded ramp to the sums of its exposure, in place.
+    """Add rows of a ramp that `fold_rows` folded to the sums of its exposure, in place.
 
     Parameters
     ----------
     slope : float32 (rows, columns)
         What the sampling mode accumulates: the co-moment or the last difference.
+    first : float32 (rows, columns)
+        Linearised first read, DN.
     number : uint16 (rows, columns)
         Good reads.
     flags : uint8 (rows, columns)
         Latched flags of the ramp.
-    table : float32 (4, reads + 1)
-        By number of good reads: weight w, w * scale, w^2 * Poisson factor, w^2 * read-noise factor; all 0 below two
-        reads, which make no slope.
+    table : float32 (5, reads + 1)
+        By number of good reads: weight w, w * scale, w^2 * Poisson factor, w^2 * read-noise factor, and what makes
+        of `slope` half of the ramp's signal; all 0 below two reads, which make no slope.
+    terms : float32 (5, rows, columns)
+        Linearity, with whose slope half-way up the ramp the read noise grows; of no rows, when it shall not.
     signal, weight, poisson, rnoise : float32 (rows, columns)
         Sums over ramps.
     seen : uint8 (rows, columns)
         Flags of all ramps.
     """
+    scaled = terms.shape[1] > 0
     for y in range(start, stop):
         for x in range(slope.shape[1]):
             n = number[y, x]
+            noise = table[3, n]
+            if scaled:
+                level = first[y, x] + slope[y, x] * table[4, n]
+                steep = linearity_slope(
+                    level, terms[0, y, x], terms[1, y, x], terms[2, y, x], terms[3, y, x], terms[4, y, x]
+                )
+                noise *= steep * steep
             weight[y, x] += table[0, n]
             signal[y, x] += slope[y, x] * table[1, n]
             poisson[y, x] += table[2, n]
-            rnoise[y, x] += table[3, n]
+            rnoise[y, x] += noise
             seen[y, x] |= flags[y, x]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def add_segment_rows(
+    first: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    comoment: NDArray[np.float32],
+    closed_moment: NDArray[np.float32],
+    closed_shot: NDArray[np.float32],
+    begin: NDArray[np.uint16],
+    flags: NDArray[np.uint8],
+    moments: NDArray[np.float32],
+    full_time_s: np.float32,
+    terms: NDArray[np.float32],
+    signal: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    poisson: NDArray[np.float32],
+    rnoise: NDArray[np.float32],
+    seen: NDArray[np.uint8],
+    start: int,
+    stop: int,
+) -> None:
+    """Add rows of a ramp that `fold_segment_rows` folded to the sums of its exposure, in place.
+
+    Parameters
+    ----------
+    first, mean, comoment, closed_moment, closed_shot, begin, flags
+        Planes of the ramp.
+    moments : float32 (2, reads + 1)
+        T and P of the reads from each one to the last.
+    full_time_s : float32
+        Of a whole ramp, s.
+    terms, signal, weight, poisson, rnoise, seen
+        As in `add_rows`.
+    """
+    scaled = terms.shape[1] > 0
+    for y in range(start, stop):
+        for x in range(comoment.shape[1]):
+            is_open = (flags[y, x] & _SATURATED) == 0
+            moment, shot = closed_moment[y, x], closed_shot[y, x]
+            if is_open:
+                moment += moments[0, begin[y, x]]
+                shot += moments[1, begin[y, x]]
+            seen[y, x] |= flags[y, x]
+            if moment > np.float32(0):
+                steep = np.float32(1)
+                if scaled:
+                    steep = linearity_slope(
+                        first[y, x] + mean[y, x],
+                        terms[0, y, x],
+                        terms[1, y, x],
+                        terms[2, y, x],
+                        terms[3, y, x],
+                        terms[4, y, x],
+                    )
+                w = moment / shot * (moment / full_time_s)
+                weight[y, x] += w
+                signal[y, x] += w * (comoment[y, x] / moment)
+                poisson[y, x] += w * w * (shot / moment / moment)
+                rnoise[y, x] += w * w * (steep * steep / moment)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def add_combination_rows(
+    first: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    number: NDArray[np.uint16],
+    flags: NDArray[np.uint8],
+    guess: NDArray[np.float32],
+    table: NDArray[np.float32],
+    times: NDArray[np.float32],
+    full_time_s: np.float32,
+    by_ratio: bool,
+    gain: NDArray[np.float32],
+    read_noise: NDArray[np.float32],
+    terms: NDArray[np.float32],
+    signal: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    poisson: NDArray[np.float32],
+    rnoise: NDArray[np.float32],
+    seen: NDArray[np.uint8],
+    start: int,
+    stop: int,
+) -> None:
+    """Add rows of a ramp that `fold_sum_rows` folded to the sums of its exposure, in place.
+
+    Parameters
+    ----------
+    first, sums, number, flags
+        Planes of the ramp.
+    guess, table
+        From `combination.Combinations`.
+    times : float32 (reads,)
+        Above that of the first read, s.
+    full_time_s : float32
+        Of a whole ramp, s.
+    by_ratio : bool
+        Whether entries are Fixsen's classes of signal to noise; else they are those of r.
+    gain, read_noise : float32 (rows, columns)
+        Electrons per DN; DN of one read.
+    terms, signal, weight, poisson, rnoise, seen
+        As in `add_rows`.
+    """
+    scaled = terms.shape[1] > 0
+    count = sums.shape[0]
+    for y in range(start, stop):
+        for x in range(number.shape[1]):
+            seen[y, x] |= flags[y, x]
+            n = number[y, x]
+            if n < 2:
+                continue
+            rate = np.float32(0)
+            for i in range(count):
+                rate += guess[n, i] * sums[i, y, x]
+            duration = times[n - 1]
+            if by_ratio:
+                entry = _entry_of_ratio(rate * duration * gain[y, x], read_noise[y, x] * gain[y, x])
+            else:
+                cadence = duration / np.float32(n - 1)
+                entry = _entry_of_r(rate * cadence, gain[y, x] * read_noise[y, x] * read_noise[y, x])
+            steep = np.float32(1)
+            if scaled:
+                steep = linearity_slope(
+                    first[y, x] + rate * duration / np.float32(2),
+                    terms[0, y, x],
+                    terms[1, y, x],
+                    terms[2, y, x],
+                    terms[3, y, x],
+                    terms[4, y, x],
+                )
+            rate = np.float32(0)
+            for i in range(count):
+                rate += table[n, entry, i] * sums[i, y, x]
+            w = duration / full_time_s
+            weight[y, x] += w
+            signal[y, x] += w * rate
+            poisson[y, x] += w * w * table[n, entry, count]
+            rnoise[y, x] += w * w * table[n, entry, count + 1] * (steep * steep)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _entry_of_r(photons: np.float32, noise: np.float32) -> int:
+    """Nearest entry of log r, r = f dt / (g sr^2), within the table."""
+    if not photons > np.float32(0):
+        return 0
+    position = (np.log(photons / noise) - _LOG_R_MIN) * _ENTRIES_PER_LOG_R
+    return int(min(max(position + np.float32(0.5), np.float32(0)), np.float32(_LAST_ENTRY)))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _entry_of_ratio(electrons: np.float32, noise_electrons: np.float32) -> int:
+    """Class of the signal-to-noise ratio S / sqrt(sr^2 + S) of a ramp, in electrons."""
+    if not electrons > np.float32(0):
+        return 0
+    ratio = electrons / np.sqrt(noise_electrons * noise_electrons + electrons)
+    entry = 0
+    for i in range(len(_FIXSEN_RATIOS)):
+        entry += 1 if ratio >= _FIXSEN_RATIOS[i] else 0
+    return entry
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -1,8 +1,16 @@
-"""The per-pixel kernel: fold one raw read into the state of a ramp.
+"""The per-pixel kernels: fold one raw read into the state of a ramp.
 
-Order per read: saturation and converter floor on the raw counts, reference-pixel offset, linearity, accumulation.
-A pixel that saturates, or reads 0, is left out from that read on (it latches). Every pixel is computed on its own,
-without reordering: the result does not depend on how rows are shared among threads.
+Order per read: saturation and converter floor on the raw counts, offsets of the reference pixels, linearity, and then
+one of three ways to accumulate:
+
+- `fold_rows`: running mean and co-moment; all modes that are one sum over the reads, whose weights the latest read
+  fixes (CDS, MCDS, least squares). 15 bytes a pixel.
+- `fold_segment_rows`: the same, with a jump test between reads and a new segment after each jump. 27 bytes a pixel.
+- `fold_sum_rows`: several sums with weights that are planned before the ramp begins (Fixsen, optimum).
+
+All state is float32, of the reads above the first: what is subtracted first costs no precision later. Every pixel is
+computed on its own, without reordering: the result does not depend on how rows are shared among threads. Loops select
+instead of branching, so that they compile to vector instructions; what is rare is done after a row.
 """
 
 import numpy as np
@@ -12,7 +20,24 @@ from numpy.typing import NDArray
 from irisdrs.shared.quality import Quality
 
 _SATURATED = np.uint8(Quality.SATURATED)
+_JUMP = np.uint8(Quality.JUMP_DET)
 _AD_FLOOR = np.uint8(Quality.AD_FLOOR)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def linearised(
+    count: np.uint16,
+    column_offset: np.float32,
+    row_offset: np.float32,
+    a1: np.float32,
+    a2: np.float32,
+    a3: np.float32,
+    a4: np.float32,
+    a5: np.float32,
+) -> np.float32:
+    """Signal of a raw count, DN: less the offsets of its column and row, through the linearity polynomial."""
+    x = np.float32(count) - column_offset - row_offset
+    return x * (a1 + x * (a2 + x * (a3 + x * (a4 + x * a5))))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -20,7 +45,8 @@ def fold_rows(
     read: NDArray[np.uint16],
     threshold: NDArray[np.uint16],
     terms: NDArray[np.float32],
-    offset: NDArray[np.float32],
+    column_offset: NDArray[np.float32],
+    row_offset: NDArray[np.float32],
     is_first: bool,
     gain: np.float32,
     lever: np.float32,
@@ -32,7 +58,9 @@ def fold_rows(
     start: int,
     stop: int,
 ) -> None:
-    """Fold the rows `start` to `stop` of a read into the state, in place.
+    """Fold the rows `start` to `stop` of a read into mean and co-moment, in place.
+
+    A pixel that saturates, or reads 0, is left out from that read on (it latches).
 
     Parameters
     ----------
@@ -42,8 +70,8 @@ def fold_rows(
         Smallest saturated count.
     terms : float32 (5, rows, columns)
         Linearity, from `linearity_terms`.
-    offset : float32 (columns,)
-        From `reference_offsets`.
+    column_offset, row_offset : float32 (columns,), (rows,)
+        Of the reference pixels, DN; both are subtracted.
     is_first : bool
         Whether this is the first read of the ramp.
     gain, lever : float32
@@ -55,6 +83,7 @@ def fold_rows(
     flags : uint8 (rows, columns)
         SATURATED, AD_FLOOR: latched.
     """
+    a1, a2, a3, a4, a5 = terms[0], terms[1], terms[2], terms[3], terms[4]
     for y in range(start, stop):
         for x in range(read.shape[1]):
             count = read[y, x]
@@ -64,9 +93,7 @@ def fold_rows(
             if count == 0:
                 latched |= _AD_FLOOR
             good = latched == 0
-            v = np.float32(count) - offset[x]
-            higher = terms[2, y, x] + v * (terms[3, y, x] + v * terms[4, y, x])
-            v = v * (terms[0, y, x] + v * (terms[1, y, x] + v * higher))
+            v = linearised(count, column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
             start_value = v if is_first else first[y, x]
             above = v - start_value
             new_mean = mean[y, x] + gain * (above - mean[y, x])
@@ -76,3 +103,211 @@ def fold_rows(
             comoment[y, x] = new_comoment if good else comoment[y, x]
             number[y, x] += np.uint16(1) if good else np.uint16(0)
             flags[y, x] = latched
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def first_rows(
+    read: NDArray[np.uint16],
+    terms: NDArray[np.float32],
+    column_offset: NDArray[np.float32],
+    row_offset: NDArray[np.float32],
+    first: NDArray[np.float32],
+    start: int,
+    stop: int,
+) -> None:
+    """Keep the linearised first read of a ramp, which is subtracted from every read. Parameters as in `fold_rows`."""
+    a1, a2, a3, a4, a5 = terms[0], terms[1], terms[2], terms[3], terms[4]
+    for y in range(start, stop):
+        for x in range(read.shape[1]):
+            first[y, x] = linearised(
+                read[y, x], column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x]
+            )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def stands_out(
+    v: np.float32,
+    last: np.float32,
+    slope: np.float32,
+    interval: np.float32,
+    read_noise: np.float32,
+    gain: np.float32,
+    limit_sigma: np.float32,
+) -> np.bool_:
+    """Two-point jump test: whether a read is further from the one before than the slope and the noise explain.
+
+    With v and last in DN, slope f in DN/s, interval h in s: |v - last - f h| > limit sqrt(2 sr^2 + max(f h, 0) / g).
+    """
+    expected = slope * interval
+    excess = v - last - expected
+    variance = read_noise * read_noise * np.float32(2) + max(expected, np.float32(0)) / gain
+    return excess * excess > limit_sigma * limit_sigma * variance
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def fold_segment_rows(
+    read: NDArray[np.uint16],
+    threshold: NDArray[np.uint16],
+    terms: NDArray[np.float32],
+    column_offset: NDArray[np.float32],
+    row_offset: NDArray[np.float32],
+    gain: NDArray[np.float32],
+    read_noise: NDArray[np.float32],
+    limit_sigma: np.float32,
+    least_moment: np.float32,
+    interval: np.float32,
+    even: bool,
+    tables: NDArray[np.float32],
+    first: NDArray[np.float32],
+    last: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    comoment: NDArray[np.float32],
+    closed_moment: NDArray[np.float32],
+    closed_shot: NDArray[np.float32],
+    begin: NDArray[np.uint16],
+    flags: NDArray[np.uint8],
+    start: int,
+    stop: int,
+) -> None:
+    """Fold the rows `start` to `stop` of a read into segments between jumps with a common slope, in place.
+
+    A read that `stands_out` begins a new segment: its own intercept, the same slope. A count of 0 is left out alone
+    and ends a segment too; saturation latches and ends the ramp.
+
+    Parameters
+    ----------
+    read, threshold, terms, column_offset, row_offset
+        As in `fold_rows`.
+    gain, read_noise : float32 (rows, columns)
+        Electrons per DN; DN of one read.
+    limit_sigma : float32
+        Of the jump test.
+    least_moment : float32
+        T (s^2) of the fewest reads whose slope the test trusts.
+    interval : float32
+        Since the read before, s.
+    even : bool
+        Whether all intervals are this one.
+    tables : float32 (4, k + 1)
+        From `segments.factors`, for read k (from 0), by the read that a segment began with: gain of the running mean,
+        lever of the co-moment; of the reads of the segment before this one T = sum (t - tbar)^2 and the Poisson sum.
+    first, last, mean, comoment : float32 (rows, columns)
+        Linearised first read; the read before, and the mean of the segment's reads, above it, DN; co-moment of all
+        segments, DN s.
+    closed_moment, closed_shot : float32 (rows, columns)
+        T and Poisson sum of the segments that have ended.
+    begin : uint16 (rows, columns)
+        Read that the open segment began with.
+    flags : uint8 (rows, columns)
+        SATURATED (latched: all segments have ended), AD_FLOOR, JUMP_DET.
+    """
+    a1, a2, a3, a4, a5 = terms[0], terms[1], terms[2], terms[3], terms[4]
+    columns = read.shape[1]
+    latest = tables.shape[1] - 1
+    half_interval, twelfth = interval / np.float32(2), interval * interval / np.float32(12)
+    blocks = np.zeros((columns + 7) // 8, np.uint64)  # eight pixels at a time: most rows have few events
+    event = blocks.view(np.uint8)
+    factors = np.zeros((3, columns), np.float32)
+    step, lever, moment = factors[0], factors[1], factors[2]
+    for y in range(start, stop):
+        if even:
+            for x in range(columns):
+                n = np.float32(latest) - np.float32(begin[y, x])
+                step[x] = np.float32(1) / (n + np.float32(1))
+                lever[x] = n * half_interval
+                moment[x] = (n * n - np.float32(1)) * n * twelfth
+        else:
+            for x in range(columns):
+                for i in range(3):
+                    factors[i, x] = tables[i, begin[y, x]]
+        for x in range(columns):
+            count = read[y, x]
+            v = (
+                linearised(count, column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
+                - first[y, x]
+            )
+            known = closed_moment[y, x] + moment[x]
+            slope = comoment[y, x] / known
+            jumps = (
+                stands_out(v, last[y, x], slope, interval, read_noise[y, x], gain[y, x], limit_sigma)
+                & (known >= least_moment)
+                & (lever[x] > np.float32(0))
+            )
+            open_ramp = (flags[y, x] & _SATURATED) == 0
+            bad = (count >= threshold[y, x]) | (count == 0)
+            good = open_ramp & (not bad)
+            joined_mean = mean[y, x] + step[x] * (v - mean[y, x])
+            new_mean = v if jumps else joined_mean
+            growth = lever[x] * (v - new_mean)
+            last[y, x] = v
+            mean[y, x] = new_mean if good else mean[y, x]
+            comoment[y, x] += growth if good else np.float32(0)
+            event[x] = np.uint8(1) if open_ramp & (bad | jumps) else np.uint8(0)
+        for block in range(len(blocks)):
+            if blocks[block] == 0:
+                continue
+            for x in range(8 * block, min(8 * block + 8, columns)):
+                if event[x] != 0:
+                    closed_moment[y, x] += tables[2, begin[y, x]]
+                    closed_shot[y, x] += tables[3, begin[y, x]]
+                    begin[y, x] = latest
+                    if read[y, x] >= threshold[y, x]:
+                        flags[y, x] |= _SATURATED
+                    elif read[y, x] == 0:
+                        flags[y, x] |= _AD_FLOOR
+                        begin[y, x] = latest + 1
+                    else:
+                        flags[y, x] |= _JUMP
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def fold_sum_rows(
+    read: NDArray[np.uint16],
+    threshold: NDArray[np.uint16],
+    terms: NDArray[np.float32],
+    column_offset: NDArray[np.float32],
+    row_offset: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    first: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    number: NDArray[np.uint16],
+    flags: NDArray[np.uint8],
+    start: int,
+    stop: int,
+) -> None:
+    """Add the rows `start` to `stop` of a read to several weighted sums, in place.
+
+    Parameters
+    ----------
+    weights : float32 (sums,)
+        Of this read.
+    first : float32 (rows, columns)
+        From `first_rows`.
+    sums : float32 (sums, rows, columns)
+        Weighted sums of the good reads above the first.
+    read, threshold, terms, column_offset, row_offset, number, flags
+        As in `fold_rows`.
+    """
+    a1, a2, a3, a4, a5 = terms[0], terms[1], terms[2], terms[3], terms[4]
+    columns = read.shape[1]
+    above = np.zeros(columns, np.float32)
+    for y in range(start, stop):
+        for x in range(columns):
+            count = read[y, x]
+            latched = flags[y, x]
+            if count >= threshold[y, x]:
+                latched |= _SATURATED
+            if count == 0:
+                latched |= _AD_FLOOR
+            good = latched == 0
+            v = (
+                linearised(count, column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
+                - first[y, x]
+            )
+            above[x] = v if good else np.float32(0)
+            number[y, x] += np.uint16(1) if good else np.uint16(0)
+            flags[y, x] = latched
+        for j in range(len(weights)):
+            weight = weights[j]
+            for x in range(columns):
+                sums[j, y, x] += weight * above[x]

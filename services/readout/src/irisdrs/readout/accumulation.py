@@ -1,0 +1,332 @@
+"""The state of the ramp that is being folded: planes, and how a read goes into them and they into an exposure's sums.
+
+There is one class for each per-pixel kernel of `sampling.fold`; `begin_ramp` chooses. Kernels take bands of rows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irisdrs.readout.calibration import Calibration
+from irisdrs.readout.sampling import cds, combination, fixsen, optimal, segments, single, utr
+from irisdrs.readout.sampling.coadd import add_combination_rows, add_rows, add_segment_rows
+from irisdrs.readout.sampling.fold import first_rows, fold_rows, fold_segment_rows, fold_sum_rows
+from irisdrs.readout.sampling.mcds import Fowler
+from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.variance import poisson_factor, read_noise_factor
+
+#: Runs work(start, stop) for all rows, in bands.
+Rows = Callable[[int, Callable[[int, int], object]], None]
+
+Plane = NDArray[np.float32]
+Offsets = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(slots=True)
+class Sums:
+    """Sums over the ramps of an exposure; what they mean is said in `add_rows`."""
+
+    signal: Plane
+    weight: Plane
+    poisson: Plane
+    rnoise: Plane
+    seen: NDArray[np.uint8]
+
+    @classmethod
+    def alloc(cls, shape: tuple[int, int]) -> "Sums":
+        """Sums of no ramp."""
+        signal, weight, poisson, rnoise = (np.zeros(shape, np.float32) for _ in range(4))
+        return cls(signal, weight, poisson, rnoise, np.zeros(shape, np.uint8))
+
+    def copy(self) -> "Sums":
+        """Planes of their own."""
+        return Sums(*(plane.copy() for plane in self.planes()))  # type: ignore[arg-type]
+
+    def planes(self) -> tuple[Plane, Plane, Plane, Plane, NDArray[np.uint8]]:
+        """All of them, in the order that kernels take."""
+        return self.signal, self.weight, self.poisson, self.rnoise, self.seen
+
+
+class Ramp(Protocol):
+    """A ramp that is being folded."""
+
+    times_s: list[float]
+
+    def fold(self, rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets) -> None:
+        """Fold the read whose time was appended to `times_s`; offsets are those of columns and of rows, DN."""
+        ...
+
+    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Plane) -> None:
+        """Add the ramp to the sums of its exposure, and stay as it is; `terms` are those of `add_rows`."""
+        ...
+
+
+class LinearMode(Protocol):
+    """A sampling mode that is one sum over the reads; times and weights are float64 (reads,)."""
+
+    def weights(self, times: NDArray[np.float64], /) -> NDArray[np.float64]:
+        """Weights of the reads, 1/s."""
+        ...
+
+    def scale(self, times: NDArray[np.float64], /) -> float:
+        """Factor from what is accumulated to the rate, 1/s."""
+        ...
+
+    def fold_factors(self, times: NDArray[np.float64], /) -> tuple[float, float]:
+        """Gain of the running mean, and lever of the co-moment, for the latest read."""
+        ...
+
+
+def begin_ramp(shape: tuple[int, int], mode: Mode, options: FoldOptions) -> Ramp:
+    """A ramp without a read, with planes of (rows, columns).
+
+    Raises
+    ------
+    Fatal
+        If two groups of reads do not fit into the planned ramp.
+    """
+    planned = np.array(options.planned_times_s)
+    if mode is Mode.UTR and options.jump_sigma > 0:
+        return SegmentedRamp.alloc(shape, options.jump_sigma)
+    if mode is Mode.UTR and options.weighting is not Weighting.LEAST_SQUARES:
+        return SummedRamp.alloc(shape, planned, options.weighting)
+    return LinearRamp.alloc(shape, mode, Fowler.planned(planned, options.group_reads) if mode is Mode.MCDS else utr)
+
+
+@dataclass(slots=True)
+class LinearRamp:
+    """Planes of `fold_rows`: 15 bytes a pixel."""
+
+    mode: Mode
+    factors: LinearMode
+    first: Plane
+    mean: Plane
+    comoment: Plane
+    number: NDArray[np.uint16]
+    flags: NDArray[np.uint8]
+    times_s: list[float] = field(default_factory=list)
+
+    @classmethod
+    def alloc(cls, shape: tuple[int, int], mode: Mode, factors: LinearMode) -> "LinearRamp":
+        """Planes of no read; `factors` are those of MCDS and UTR."""
+        chosen: LinearMode = {Mode.SINGLE: single, Mode.CDS: cds}.get(mode, factors)
+        first, mean, comoment = (np.zeros(shape, np.float32) for _ in range(3))
+        return cls(mode, chosen, first, mean, comoment, np.zeros(shape, np.uint16), np.zeros(shape, np.uint8))
+
+    def fold(self, rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets) -> None:
+        """Fold a read."""
+        gain, lever = self.factors.fold_factors(np.array(self.times_s))
+        rows(
+            read.shape[0],
+            lambda start, stop: fold_rows(
+                read,
+                calibration.threshold,
+                calibration.terms,
+                *offsets,
+                len(self.times_s) == 1,
+                np.float32(gain),
+                np.float32(lever),
+                self.first,
+                self.mean,
+                self.comoment,
+                self.number,
+                self.flags,
+                start,
+                stop,
+            ),
+        )
+
+    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Plane) -> None:
+        """Add the ramp to the sums of its exposure."""
+        slope = {Mode.SINGLE: self.first, Mode.CDS: self.mean}.get(self.mode, self.comoment)
+        table = self._table(full_time_s)
+        rows(
+            slope.shape[0],
+            lambda start, stop: add_rows(
+                slope, self.first, self.number, self.flags, table, terms, *sums.planes(), start, stop
+            ),
+        )
+
+    def _table(self, full_time_s: float) -> NDArray[np.float32]:
+        """Factors by number of good reads for `add_rows`; float64 throughout, rounded once."""
+        times = np.array(self.times_s)
+        table = np.zeros((5, len(times) + 1))
+        if self.mode is Mode.SINGLE:
+            ratio, level = single.scale(times), 0.0
+            table[:, 1:] = np.array([[1.0, ratio, single.poisson_factor(times), ratio**2, level]]).T
+            return table.astype(np.float32)
+        for n in range(2, len(times) + 1):
+            used = times[:n]
+            weights = self.factors.weights(used)
+            if not weights.any():
+                continue
+            ramp_weight = (used[-1] - used[0]) / full_time_s
+            table[:, n] = (
+                ramp_weight,
+                ramp_weight * self.factors.scale(used),
+                ramp_weight**2 * poisson_factor(weights, used),
+                ramp_weight**2 * read_noise_factor(weights),
+                self.factors.scale(used) * (used[-1] - used[0]) / 2,
+            )
+        return table.astype(np.float32)
+
+
+@dataclass(slots=True)
+class SegmentedRamp:
+    """Planes of `fold_segment_rows`: 27 bytes a pixel."""
+
+    jump_sigma: float
+    first: Plane
+    last: Plane
+    mean: Plane
+    comoment: Plane
+    closed_moment: Plane
+    closed_shot: Plane
+    begin: NDArray[np.uint16]
+    flags: NDArray[np.uint8]
+    times_s: list[float] = field(default_factory=list)
+
+    @classmethod
+    def alloc(cls, shape: tuple[int, int], jump_sigma: float) -> "SegmentedRamp":
+        """Planes of no read."""
+        first, last, mean, comoment, moment, shot = (np.zeros(shape, np.float32) for _ in range(6))
+        begin, flags = np.zeros(shape, np.uint16), np.zeros(shape, np.uint8)
+        return cls(jump_sigma, first, last, mean, comoment, moment, shot, begin, flags)
+
+    def fold(self, rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets) -> None:
+        """Fold a read."""
+        if len(self.times_s) == 1:
+            _take_first(rows, read, calibration, offsets, self.first)
+        times = np.array(self.times_s)
+        tables, least = segments.factors(times), segments.trusted_moment(times)
+        interval, even = times[-1] - times[-2] if len(times) > 1 else 0.0, segments.is_even(times)
+        rows(
+            read.shape[0],
+            lambda start, stop: fold_segment_rows(
+                read,
+                calibration.threshold,
+                calibration.terms,
+                *offsets,
+                calibration.gain,
+                calibration.read_noise,
+                np.float32(self.jump_sigma),
+                np.float32(least),
+                np.float32(interval),
+                even,
+                tables,
+                self.first,
+                self.last,
+                self.mean,
+                self.comoment,
+                self.closed_moment,
+                self.closed_shot,
+                self.begin,
+                self.flags,
+                start,
+                stop,
+            ),
+        )
+
+    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Plane) -> None:
+        """Add the ramp to the sums of its exposure."""
+        moments = np.stack(segments.moments(np.array(self.times_s))).astype(np.float32)
+        rows(
+            self.flags.shape[0],
+            lambda start, stop: add_segment_rows(
+                self.first,
+                self.mean,
+                self.comoment,
+                self.closed_moment,
+                self.closed_shot,
+                self.begin,
+                self.flags,
+                moments,
+                np.float32(full_time_s),
+                terms,
+                *sums.planes(),
+                start,
+                stop,
+            ),
+        )
+
+
+@dataclass(slots=True)
+class SummedRamp:
+    """Planes of `fold_sum_rows`: 7 bytes a pixel and 4 for each sum."""
+
+    planned: NDArray[np.float64]
+    weighting: Weighting
+    weights: NDArray[np.float64]
+    first: Plane
+    sums: NDArray[np.float32]
+    number: NDArray[np.uint16]
+    flags: NDArray[np.uint8]
+    times_s: list[float] = field(default_factory=list)
+
+    @classmethod
+    def alloc(cls, shape: tuple[int, int], planned: NDArray[np.float64], weighting: Weighting) -> "SummedRamp":
+        """Planes of no read, for a ramp with these times of its reads."""
+        weights = (optimal if weighting is Weighting.OPTIMAL else fixsen).sum_weights(planned)
+        first, sums = np.zeros(shape, np.float32), np.zeros((len(weights), *shape), np.float32)
+        return cls(planned, weighting, weights, first, sums, np.zeros(shape, np.uint16), np.zeros(shape, np.uint8))
+
+    def fold(self, rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets) -> None:
+        """Fold a read."""
+        if len(self.times_s) == 1:
+            _take_first(rows, read, calibration, offsets, self.first)
+        weights = self._of_used_reads()[:, -1].astype(np.float32)
+        rows(
+            read.shape[0],
+            lambda start, stop: fold_sum_rows(
+                read,
+                calibration.threshold,
+                calibration.terms,
+                *offsets,
+                weights,
+                self.first,
+                self.sums,
+                self.number,
+                self.flags,
+                start,
+                stop,
+            ),
+        )
+
+    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Plane) -> None:
+        """Add the ramp to the sums of its exposure."""
+        times = np.array(self.times_s)
+        weights = self._of_used_reads().astype(np.float32).astype(np.float64)
+        by_ratio = self.weighting is Weighting.FIXSEN
+        found = (combination.for_fixsen if by_ratio else combination.for_optimum)(weights, times)
+        rows(
+            self.flags.shape[0],
+            lambda start, stop: add_combination_rows(
+                self.first,
+                self.sums,
+                self.number,
+                self.flags,
+                found.guess,
+                found.table,
+                (times - times[0]).astype(np.float32),
+                np.float32(full_time_s),
+                by_ratio,
+                calibration.gain,
+                calibration.read_noise,
+                terms,
+                *sums.planes(),
+                start,
+                stop,
+            ),
+        )
+
+    def _of_used_reads(self) -> NDArray[np.float64]:
+        """Weights (sums, used reads): those of the planned read that is nearest in time."""
+        nearest = np.abs(np.array(self.times_s)[:, None] - self.planned).argmin(axis=1)
+        return self.weights[:, nearest]
+
+
+def _take_first(rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets, first: Plane) -> None:
+    rows(read.shape[0], lambda start, stop: first_rows(read, calibration.terms, *offsets, first, start, stop))

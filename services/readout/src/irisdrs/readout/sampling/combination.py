@@ -1,0 +1,109 @@
+"""Combine weighted sums of reads into a rate: the best combination, and its exact variances.
+
+Sums A_i = sum_k R_ik (s_k - s_0) of the reads above the first make an unbiased rate sum c_i A_i whenever
+sum c_i tau_i = 1, tau_i = sum_k R_ik (t_k - t_0), for whatever reads were used. With unit read noise and unit f / g,
+sums have the covariances A and B; the variance is least for c ~ (A + r B / dt)^-1 tau.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irisdrs.readout.sampling import fixsen, optimal
+
+#: Variance that rounding the sums to float32 adds, in units of their read noise: keeps combinations of ramps that are
+#: cut short, whose sums are nearly alike, from cancelling digits that are not there.
+_ROUNDING = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class Combinations:
+    """Tables by number of good reads n, for `add_combination_rows`.
+
+    Attributes
+    ----------
+    guess : float32 (reads + 1, sums)
+        Coefficients of the first guess of the rate: least squares.
+    table : float32 (reads + 1, entries, sums + 2)
+        Coefficients (1/s), Poisson factor (1/s), read-noise factor (1/s^2), by entry: of r, or of Fixsen's powers.
+    """
+
+    guess: NDArray[np.float32]
+    table: NDArray[np.float32]
+
+
+def for_optimum(sum_weights: NDArray[np.float64], times: NDArray[np.float64]) -> Combinations:
+    """Least variance for every r.
+
+    Parameters
+    ----------
+    sum_weights : float64 (sums, reads)
+        Of the reads that were used.
+    times : float64 (reads,)
+        Of the reads that were used, s, increasing.
+    """
+    lever, noise, photons = _moments(sum_weights, times)
+    return _tables(_best(lever, noise, photons, times, optimal.entries()), noise, photons)
+
+
+def for_fixsen(sum_weights: NDArray[np.float64], times: NDArray[np.float64]) -> Combinations:
+    """The sum of a power alone when the ramp is whole; when it is cut short, least squares from all of them.
+
+    Parameters as in `for_optimum`.
+    """
+    lever, noise, photons = _moments(sum_weights, times)
+    shortened = _best(lever, noise, photons, times, np.array([optimal.R_MIN]))
+    coefficients = np.repeat(shortened, len(fixsen.POWERS), axis=1)
+    if len(times) > 1:
+        coefficients[-1] = np.diag(1.0 / lever[-1])
+    return _tables(coefficients, noise, photons)
+
+
+def _moments(
+    weights: NDArray[np.float64], times: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """tau (reads, sums), and covariances A and B (reads, sums, sums) of the sums over the first n reads."""
+    above = times - times[0]
+    columns = np.where(above > 0, weights, 0.0).T  # (reads, sums); the first read is 0 above itself
+    lever = np.cumsum(columns * above[:, None], axis=0)
+    total = np.cumsum(columns, axis=0)
+    squares = columns[:, :, None] * columns[:, None, :]
+    noise = np.cumsum(squares, axis=0) + total[:, :, None] * total[:, None, :]
+    before = lever - columns * above[:, None]
+    mixed = columns[:, :, None] * before[:, None, :]
+    photons = np.cumsum(mixed + mixed.transpose(0, 2, 1) + squares * above[:, None, None], axis=0)
+    return lever, noise, photons
+
+
+def _best(
+    lever: NDArray[np.float64],
+    noise: NDArray[np.float64],
+    photons: NDArray[np.float64],
+    times: NDArray[np.float64],
+    ratios: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Coefficients (reads, entries, sums) of least variance; 0 where there are fewer than two reads."""
+    found = np.zeros((len(times), len(ratios), lever.shape[1]))
+    if len(times) < 2:
+        return found
+    cadence = float(np.mean(np.diff(times)))
+    diagonal = np.diagonal(noise, axis1=1, axis2=2)
+    rounding = _ROUNDING * (diagonal + diagonal.max(axis=1, keepdims=True) * _ROUNDING)
+    softened = noise + rounding[:, :, None] * np.eye(lever.shape[1])
+    for n in range(1, len(times)):
+        covariance = softened[n] + ratios[:, None, None] * (photons[n] / cadence)
+        solved = np.linalg.solve(covariance, np.broadcast_to(lever[n][:, None], (len(ratios), lever.shape[1], 1)))
+        found[n] = solved[:, :, 0] / (solved[:, :, 0] @ lever[n])[:, None]
+    return found
+
+
+def _tables(
+    coefficients: NDArray[np.float64], noise: NDArray[np.float64], photons: NDArray[np.float64]
+) -> Combinations:
+    reads, entries, sums = coefficients.shape
+    table = np.zeros((reads + 1, entries, sums + 2))
+    table[1:, :, :sums] = coefficients
+    for place, covariance in ((sums, photons), (sums + 1, noise)):
+        table[1:, :, place] = np.einsum("nei,nij,nej->ne", coefficients, covariance, coefficients)
+    return Combinations(table[:, 0, :sums].astype(np.float32), table.astype(np.float32))
