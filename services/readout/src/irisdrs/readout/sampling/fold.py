@@ -214,7 +214,7 @@ def fold_segment_rows(
             for x in range(columns):
                 n = np.float32(latest) - np.float32(begin[y, x])
                 step[x] = np.float32(1) / (n + np.float32(1))
-                lever[x] = n * half_interval
+                lever[x] = (n + np.float32(1)) * half_interval if n > np.float32(0) else np.float32(0)
                 moment[x] = (n * n - np.float32(1)) * n * twelfth
         else:
             for x in range(columns):

@@ -1,0 +1,163 @@
+"""The optimum of four sums against generalised least squares with the whole covariance, and against random ramps."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from irisdrs.readout.backend import Processor, RateFrame
+from irisdrs.readout.calibration import Calibration, calibrate_for
+from irisdrs.readout.sampling import combination, fixsen, optimal
+from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.shared.quality import Quality
+
+GAIN, NOISE, DT = 1.0, 9.0, 0.72
+
+
+def bound(times: NDArray[np.float64], r: float) -> float:
+    """Least variance of any unbiased linear estimate, for unit read noise: 1 / (t^T C^-1 t), a free pedestal."""
+    above = times - times[0]
+    covariance = np.eye(len(times)) + r * np.minimum.outer(above, above) / np.mean(np.diff(times))
+    design = np.stack([np.ones(len(times)), times], axis=1)
+    return float(np.linalg.inv(design.T @ np.linalg.solve(covariance, design))[1, 1])
+
+
+def detector(shape: tuple[int, int]) -> Calibration:
+    coefficients = np.zeros((6, *shape), np.float32)
+    coefficients[1] = 1
+    flags = np.zeros(shape, np.uint32)
+    return calibrate_for(
+        mask=flags,
+        coefficients=coefficients,
+        coefficients_dq=flags,
+        saturation=np.full(shape, 60000, np.float32),
+        saturation_dq=flags,
+        gain=np.full(shape, GAIN, np.float32),
+        read_noise=np.full(shape, NOISE, np.float32),
+        border=0,
+    )
+
+
+def fit(
+    processor: Processor,
+    times: NDArray[np.float64],
+    reads: NDArray[np.uint16],
+    weighting: Weighting,
+    planned: NDArray[np.float64] | None = None,
+) -> RateFrame:
+    options = FoldOptions(weighting, tuple(times if planned is None else planned))
+    state = processor.open(detector(reads.shape[1:]), Mode.UTR, float(np.ptp(times)), options)  # type: ignore[arg-type]
+    for time, read in zip(times, reads, strict=True):
+        processor.fold(state, read, float(time))
+    return processor.close(state)
+
+
+def ramps(rate: float, times: NDArray[np.float64], pixels: int, seed: int) -> NDArray[np.uint16]:
+    rng = np.random.default_rng(seed)
+    shape = (len(times), pixels // 100, 100)
+    electrons = np.cumsum(rng.poisson(rate * np.diff(times, prepend=0)[:, None, None], shape), axis=0)
+    return np.asarray(np.round(2000 + electrons / GAIN + rng.normal(0, NOISE, shape)), np.uint16)
+
+
+def _uneven(n: int) -> NDArray[np.float64]:
+    return np.asarray(np.cumsum(np.random.default_rng(n).uniform(0.3, 2.0, n)))
+
+
+@pytest.mark.parametrize(
+    "times", [np.arange(2.0), np.arange(5) * DT, np.arange(30) * DT, np.arange(100.0), _uneven(40)]
+)
+def test_four_sums_are_within_a_percent_of_the_bound_for_every_ratio_of_noises(times: NDArray[np.float64]) -> None:
+    ratios = optimal.entries()[::6]
+    best = np.array([bound(times, r) for r in ratios])
+    table = combination.for_optimum(optimal.sum_weights(times), times).table[-1, ::6].astype(np.float64)
+    cadence = np.mean(np.diff(times))
+    variance = table[:, -1] + ratios * table[:, -2] / cadence
+    assert np.all(variance < 1.01 * best)
+    assert np.all(variance > (1 - 1e-5) * best)
+    weights = np.array([optimal.weights(times, r) for r in ratios])
+    np.testing.assert_allclose(weights.sum(axis=1), 0, atol=1e-9 * np.abs(weights).max())
+    np.testing.assert_allclose(weights @ times, 1, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n", [30, 100])
+def test_a_ramp_that_is_cut_short_costs_a_tenth_of_variance_at_most(n: int) -> None:
+    times, ratios = np.arange(n) * DT, optimal.entries()[::16]
+    table = combination.for_optimum(optimal.sum_weights(times), times).table.astype(np.float64)
+    for used in (2, 3, 4, n // 3, n // 2, (9 * n) // 10, n - 1):
+        best = np.array([bound(times[:used], r) for r in ratios])
+        variance = table[used, ::16, -1] + ratios * table[used, ::16, -2] / DT
+        assert np.all(variance < 1.12 * best)
+        assert np.all(variance > (1 - 1e-5) * best)
+
+
+def test_a_guess_of_the_rate_that_is_off_by_two_costs_a_percent() -> None:
+    times = np.arange(30) * DT
+    table = combination.for_optimum(optimal.sum_weights(times), times).table[-1].astype(np.float64)
+    entries = optimal.entries()
+    apart = round(np.log(2) / np.log(entries[1] / entries[0]))
+    right = table[:, -1] + entries * table[:, -2] / DT
+    wrong = table[apart:, -1] + entries[:-apart] * table[apart:, -2] / DT
+    assert np.max(wrong / right[:-apart]) < 1.01
+
+
+@pytest.mark.parametrize("n", [10, 100])
+@pytest.mark.parametrize("rate", [0.3, 10.0, 300.0])
+def test_random_ramps_scatter_as_the_bound_says_around_the_truth(processor: Processor, n: int, rate: float) -> None:
+    pixels, times = 20000, np.arange(1, n + 1) * DT
+    frame = fit(processor, times, ramps(rate, times, pixels, 7), Weighting.OPTIMAL)
+    # rounding adds 1/12 DN^2 to the 81 DN^2 of a read: 0.05 % of the scatter
+    least = NOISE * np.sqrt(bound(times, rate * DT / (GAIN * NOISE**2)))
+    scatter = float(frame.data.std(dtype=np.float64))
+    # 20000 pixels give the scatter to 0.5 %: within four of that, and 0.5 % that the sums may cost
+    assert 0.98 * least < scatter < 1.025 * least
+    # That the weights follow each ramp's own guess bends the mean by some 1 % of the scatter.
+    assert abs(frame.data.mean(dtype=np.float64) - rate) < (4 / np.sqrt(pixels) + 0.02) * scatter
+    stated = np.sqrt(np.mean(frame.var_rnoise, dtype=np.float64) + np.mean(frame.var_poisson, dtype=np.float64))
+    if rate > 1:  # a pixel's own noise makes its photon variance, where there is hardly light
+        assert stated == pytest.approx(least, rel=0.02)
+
+
+@pytest.mark.parametrize("weighting", [Weighting.OPTIMAL, Weighting.FIXSEN])
+def test_a_saturated_ramp_has_the_rate_and_the_variance_of_the_reads_before(
+    processor: Processor, weighting: Weighting
+) -> None:
+    times = np.arange(1, 31) * DT
+    reads = ramps(100.0, times, 20000, 3)
+    reads[12:] = 65535
+    frame = fit(processor, times, reads, weighting)
+    assert (frame.dq == Quality.SATURATED).all()
+    pull = (frame.data - 100.0) / frame.err
+    assert abs(pull.mean()) < 0.05  # the guess of a short ramp is its own noise: some 2 % of the scatter
+    assert 0.97 < pull.std() < 1.03
+    least = NOISE * np.sqrt(bound(times[:12], 100.0 * DT / (GAIN * NOISE**2)))
+    assert frame.data.std() < 1.15 * least
+
+
+@pytest.mark.parametrize("weighting", [Weighting.OPTIMAL, Weighting.FIXSEN])
+def test_reads_that_never_came_cost_no_bias(processor: Processor, weighting: Weighting) -> None:
+    planned = np.arange(1, 41) * DT
+    used = np.delete(np.arange(40), [0, 7, 8, 25, 39])
+    reads = ramps(50.0, planned, 10000, 5)[used]
+    frame = fit(processor, planned[used], reads, weighting, planned)
+    pull = (frame.data - 50.0) / frame.err
+    assert abs(pull.mean()) < 0.05
+    assert 0.97 < pull.std() < 1.03
+
+
+def test_fixsens_sums_are_the_weighted_fit_of_each_ramp(processor: Processor) -> None:
+    times = np.arange(1, 21) * DT
+    reads = np.concatenate([ramps(rate, times, 300, 9) for rate in (0.5, 4.0, 12.0, 60.0, 300.0, 2000.0)], axis=1)
+    frame = fit(processor, times, reads, Weighting.FIXSEN)
+    values = reads.reshape(20, -1).astype(np.float64)
+    least_squares = fixsen.weights(times, 0) @ values
+    signal = np.maximum(least_squares * np.ptp(times) * GAIN, 0)
+    powers = np.array(fixsen.POWERS)[np.searchsorted(fixsen.RATIOS, signal / np.sqrt(NOISE**2 + signal), "right")]
+    assert set(powers) == set(fixsen.POWERS)
+    expected = np.array([fixsen.weights(times, p) @ ramp for p, ramp in zip(powers, values.T, strict=True)])
+    np.testing.assert_allclose(frame.data.ravel(), expected, rtol=2e-6, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "power"), [(4.9, 0.0), (5.1, 0.4), (19.0, 1.0), (49.0, 3.0), (99.0, 6.0), (101.0, 10.0)]
+)
+def test_fixsens_powers_are_those_of_the_table(ratio: float, power: float) -> None:
+    assert fixsen.POWERS[np.searchsorted(fixsen.RATIOS, ratio, "right")] == power
