@@ -1,6 +1,7 @@
 """The folded chain against float64 references: jumps and segments, saturation, live frames, bad input."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -246,13 +247,12 @@ def test_linearity_is_stcals_and_offsets_of_rows_and_columns_are_subtracted_befo
     first = np.zeros(shape, np.float32)
     first_rows(read, coefficients[1:].copy(), column, row, first, 0, shape[0])
     np.testing.assert_allclose(first, np.asarray(expected)[0, 0], rtol=5e-7)
-    plain = np.zeros(shape, np.float32)
-    state = [np.zeros(shape, np.float32), np.zeros(shape, np.float32)]
-    counts = np.zeros(shape, np.uint16), np.zeros(shape, np.uint8)
-    threshold = np.full(shape, 65535, np.uint16)
-    one, none = np.float32(1), np.float32(0)
-    fold_rows(read, threshold, coefficients[1:].copy(), column, row, True, one, none, plain, *state, *counts, 0, 7)
-    np.testing.assert_array_equal(plain, first)
+    mean, comoment = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    number, latched = np.zeros(shape, np.uint16), np.zeros(shape, np.uint8)
+    threshold, terms = np.full(shape, 65535, np.uint16), coefficients[1:].copy()
+    one, none = np.float32(1), np.zeros(shape, np.float32)
+    fold_rows(read, threshold, terms, column, row, one, one, none, mean, comoment, number, latched, 0, 7)
+    np.testing.assert_array_equal(mean, first)
 
 
 def test_a_zero_count_costs_a_segmented_ramp_that_read_alone(processor: Processor) -> None:
@@ -370,7 +370,7 @@ def test_float32_sums_of_a_hundred_reads_on_a_high_pedestal_are_as_good_as_float
 )
 def test_a_ramp_takes_less_than_thirty_bytes_a_pixel(mode: Mode, options: FoldOptions, size: int) -> None:
     ramp = begin_ramp((8, 8), mode, options)
-    planes = [getattr(ramp, name) for name in type(ramp).__slots__]  # type: ignore[attr-defined]
+    planes = [getattr(ramp, spec.name) for spec in fields(ramp)]  # type: ignore[arg-type]
     assert sum(plane.nbytes for plane in planes if isinstance(plane, np.ndarray) and plane.shape[-2:] == (8, 8)) == (
         64 * size
     )

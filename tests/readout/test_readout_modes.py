@@ -1,4 +1,4 @@
-"""Every sampling mode in a stream: exact on straight ramps, with weights, found by impulses, that explain its errors."""
+"""Every sampling mode in a stream: exact on straight ramps; weights, found by impulses, that explain its errors."""
 
 import numpy as np
 import pytest

@@ -50,6 +50,18 @@ class Sums:
         return self.signal, self.weight, self.poisson, self.rnoise, self.seen
 
 
+#: Elements between planes of float32: planes of full frames would all begin at the same place of a memory page, and
+#: the same pixel of all of them would want the same few places of the processor's cache. 48 are three cache lines.
+_APART = 48
+
+
+def _planes(shape: tuple[int, int], count: int) -> list[Plane]:
+    """Planes of zeros that do not contend for the cache."""
+    size = shape[0] * shape[1]
+    block = np.zeros(count * (size + _APART), np.float32).reshape(count, -1)
+    return [plane[:size].reshape(shape) for plane in block]
+
+
 class Ramp(Protocol):
     """A ramp that is being folded."""
 
@@ -113,11 +125,13 @@ class LinearRamp:
     def alloc(cls, shape: tuple[int, int], mode: Mode, factors: LinearMode) -> "LinearRamp":
         """Planes of no read; `factors` are those of MCDS and UTR."""
         chosen: LinearMode = {Mode.SINGLE: single, Mode.CDS: cds}.get(mode, factors)
-        first, mean, comoment = (np.zeros(shape, np.float32) for _ in range(3))
+        first, mean, comoment = _planes(shape, 3)
         return cls(mode, chosen, first, mean, comoment, np.zeros(shape, np.uint16), np.zeros(shape, np.uint8))
 
     def fold(self, rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets) -> None:
         """Fold a read."""
+        if len(self.times_s) == 1:
+            _take_first(rows, read, calibration, offsets, self.first)
         gain, lever = self.factors.fold_factors(np.array(self.times_s))
         rows(
             read.shape[0],
@@ -126,7 +140,6 @@ class LinearRamp:
                 calibration.threshold,
                 calibration.terms,
                 *offsets,
-                len(self.times_s) == 1,
                 np.float32(gain),
                 np.float32(lever),
                 self.first,
@@ -192,7 +205,7 @@ class SegmentedRamp:
     @classmethod
     def alloc(cls, shape: tuple[int, int], jump_sigma: float) -> "SegmentedRamp":
         """Planes of no read."""
-        first, last, mean, comoment, moment, shot = (np.zeros(shape, np.float32) for _ in range(6))
+        first, last, mean, comoment, moment, shot = _planes(shape, 6)
         begin, flags = np.zeros(shape, np.uint16), np.zeros(shape, np.uint8)
         return cls(jump_sigma, first, last, mean, comoment, moment, shot, begin, flags)
 

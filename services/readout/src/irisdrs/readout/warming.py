@@ -7,6 +7,7 @@ import numpy as np
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.calibration import calibrate_for
 from irisdrs.readout.frame import to_file
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.shared.data.fits import decode_read, encode_read
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.identifiers import Detector, ExposureType, ObservingMode, SamplingMode
@@ -19,7 +20,7 @@ _TIME = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def warm_up(processor: Processor) -> None:
-    """Take two small ramps all the way, in every sampling mode, and throw the frames away."""
+    """Take two small ramps all the way, through every kernel, and throw the frames away."""
     flags = np.zeros(_SHAPE, np.uint32)
     ones = np.ones(_SHAPE, np.float32)
     coefficients = np.zeros((6, *_SHAPE), np.float32)
@@ -35,8 +36,9 @@ def warm_up(processor: Processor) -> None:
     )
     header = read_header_of(_SHAPE)
     pixels, _ = decode_read(encode_read(np.full(_SHAPE, 5000, np.uint16), header), _SHAPE)
-    for mode in (SamplingMode.CDS, SamplingMode.UTR):
-        state = processor.open(calibration, mode, 1.0)
+    jumps, optimum = FoldOptions(jump_sigma=5.0, grow_saturation=True), FoldOptions(Weighting.OPTIMAL, (0.0, 1.0))
+    for mode, options in ((SamplingMode.CDS, FoldOptions()), (SamplingMode.UTR, jumps), (SamplingMode.UTR, optimum)):
+        state = processor.open(calibration, mode, 1.0, options)
         for ramp in range(2):
             if ramp:
                 processor.end_ramp(state)

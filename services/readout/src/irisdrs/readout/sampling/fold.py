@@ -9,8 +9,11 @@ one of three ways to accumulate:
 - `fold_sum_rows`: several sums with weights that are planned before the ramp begins (Fixsen, optimum).
 
 All state is float32, of the reads above the first: what is subtracted first costs no precision later. Every pixel is
-computed on its own, without reordering: the result does not depend on how rows are shared among threads. Loops select
-instead of branching, so that they compile to vector instructions; what is rare is done after a row.
+computed on its own, without reordering: the result does not depend on how rows are shared among threads.
+
+Loops compile to vector instructions. They select factors (0 for a read that is left out) and always store: a choice
+between a new value and the old one becomes a masked store, which costs more than all the rest on some processors. What
+is rare is done after a row.
 """
 
 import numpy as np
@@ -41,13 +44,20 @@ def linearised(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def latch(flags: np.uint8, count: np.uint16, threshold: np.uint16) -> np.uint8:
+    """Flags of a ramp after a raw count: what was set stays, SATURATED and AD_FLOOR come."""
+    saturated = _SATURATED if count >= threshold else np.uint8(0)
+    floor = _AD_FLOOR if count == 0 else np.uint8(0)
+    return np.uint8(flags | saturated | floor)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def fold_rows(
     read: NDArray[np.uint16],
     threshold: NDArray[np.uint16],
     terms: NDArray[np.float32],
     column_offset: NDArray[np.float32],
     row_offset: NDArray[np.float32],
-    is_first: bool,
     gain: np.float32,
     lever: np.float32,
     first: NDArray[np.float32],
@@ -72,12 +82,12 @@ def fold_rows(
         Linearity, from `linearity_terms`.
     column_offset, row_offset : float32 (columns,), (rows,)
         Of the reference pixels, DN; both are subtracted.
-    is_first : bool
-        Whether this is the first read of the ramp.
     gain, lever : float32
         From `fold_factors` of the sampling mode.
-    first, mean, comoment : float32 (rows, columns)
-        Linearised first read, DN; running mean of the reads above it, DN; co-moment with time, DN s.
+    first : float32 (rows, columns)
+        Linearised first read, DN, from `first_rows`.
+    mean, comoment : float32 (rows, columns)
+        Running mean of the reads above the first, DN; co-moment with time, DN s.
     number : uint16 (rows, columns)
         Good reads so far.
     flags : uint8 (rows, columns)
@@ -87,20 +97,17 @@ def fold_rows(
     for y in range(start, stop):
         for x in range(read.shape[1]):
             count = read[y, x]
-            latched = flags[y, x]
-            if count >= threshold[y, x]:
-                latched |= _SATURATED
-            if count == 0:
-                latched |= _AD_FLOOR
+            latched = latch(flags[y, x], count, threshold[y, x])
             good = latched == 0
-            v = linearised(count, column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
-            start_value = v if is_first else first[y, x]
-            above = v - start_value
-            new_mean = mean[y, x] + gain * (above - mean[y, x])
-            new_comoment = comoment[y, x] + lever * (above - new_mean)
-            first[y, x] = start_value
-            mean[y, x] = new_mean if good else mean[y, x]
-            comoment[y, x] = new_comoment if good else comoment[y, x]
+            above = (
+                linearised(count, column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
+                - first[y, x]
+            )
+            used_gain = gain if good else np.float32(0)
+            used_lever = lever if good else np.float32(0)
+            new_mean = mean[y, x] + used_gain * (above - mean[y, x])
+            mean[y, x] = new_mean
+            comoment[y, x] += used_lever * (above - new_mean)
             number[y, x] += np.uint16(1) if good else np.uint16(0)
             flags[y, x] = latched
 
@@ -126,22 +133,34 @@ def first_rows(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def stands_out(
-    v: np.float32,
-    last: np.float32,
-    slope: np.float32,
+    difference: np.float32,
     interval: np.float32,
+    comoment: np.float32,
+    moment: np.float32,
     read_noise: np.float32,
     gain: np.float32,
     limit_sigma: np.float32,
 ) -> np.bool_:
-    """Two-point jump test: whether a read is further from the one before than the slope and the noise explain.
+    """Two-point jump test: whether a read is further from the one before than slope and noise explain.
 
-    With v and last in DN, slope f in DN/s, interval h in s: |v - last - f h| > limit sqrt(2 sr^2 + max(f h, 0) / g).
+    With the slope f = C / T (DN/s) and the interval h (s), |d - f h| > limit sqrt(2 sr^2 + max(f h, 0) / g); squared,
+    and without a division.
     """
-    expected = slope * interval
-    excess = v - last - expected
-    variance = read_noise * read_noise * np.float32(2) + max(expected, np.float32(0)) / gain
-    return excess * excess > limit_sigma * limit_sigma * variance
+    expected = comoment * interval
+    excess = difference * moment - expected
+    noise = moment * np.float32(2) * read_noise * read_noise * gain + max(expected, np.float32(0))
+    return excess * excess * gain > limit_sigma * limit_sigma * moment * noise
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def choose_factors(
+    good: np.bool_, jumps: np.bool_, step: np.float32, lever: np.float32
+) -> tuple[np.float32, np.float32]:
+    """Gain of the mean and lever of the co-moment: 1 and 0 begin a segment, 0 and 0 leave the read out."""
+    used_step = np.float32(1) if jumps else step
+    used_step = used_step if good else np.float32(0)
+    used_lever = lever if good & (not jumps) else np.float32(0)
+    return used_step, used_lever
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -210,6 +229,7 @@ def fold_segment_rows(
     factors = np.zeros((3, columns), np.float32)
     step, lever, moment = factors[0], factors[1], factors[2]
     for y in range(start, stop):
+        # With even intervals the factors are arithmetic; looking them up pixel by pixel is no vector instruction.
         if even:
             for x in range(columns):
                 n = np.float32(latest) - np.float32(begin[y, x])
@@ -227,21 +247,18 @@ def fold_segment_rows(
                 - first[y, x]
             )
             known = closed_moment[y, x] + moment[x]
-            slope = comoment[y, x] / known
             jumps = (
-                stands_out(v, last[y, x], slope, interval, read_noise[y, x], gain[y, x], limit_sigma)
+                stands_out(v - last[y, x], interval, comoment[y, x], known, read_noise[y, x], gain[y, x], limit_sigma)
                 & (known >= least_moment)
                 & (lever[x] > np.float32(0))
             )
             open_ramp = (flags[y, x] & _SATURATED) == 0
             bad = (count >= threshold[y, x]) | (count == 0)
-            good = open_ramp & (not bad)
-            joined_mean = mean[y, x] + step[x] * (v - mean[y, x])
-            new_mean = v if jumps else joined_mean
-            growth = lever[x] * (v - new_mean)
+            used_step, used_lever = choose_factors(open_ramp & (not bad), jumps, step[x], lever[x])
+            new_mean = mean[y, x] + used_step * (v - mean[y, x])
             last[y, x] = v
-            mean[y, x] = new_mean if good else mean[y, x]
-            comoment[y, x] += growth if good else np.float32(0)
+            mean[y, x] = new_mean
+            comoment[y, x] += used_lever * (v - new_mean)
             event[x] = np.uint8(1) if open_ramp & (bad | jumps) else np.uint8(0)
         for block in range(len(blocks)):
             if blocks[block] == 0:
@@ -294,11 +311,7 @@ def fold_sum_rows(
     for y in range(start, stop):
         for x in range(columns):
             count = read[y, x]
-            latched = flags[y, x]
-            if count >= threshold[y, x]:
-                latched |= _SATURATED
-            if count == 0:
-                latched |= _AD_FLOOR
+            latched = latch(flags[y, x], count, threshold[y, x])
             good = latched == 0
             v = (
                 linearised(count, column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
