@@ -284,7 +284,11 @@ def test_live_frames_and_restarts_at_every_read_change_no_bit(
         closed = one_thread.close(again)
         for plane in PLANES:
             np.testing.assert_array_equal(getattr(live, plane), getattr(closed, plane))
+    preview = processor.live(watched, step=4)
     processor.end_ramp(watched)
+    assert preview.data.shape == (5, 7)
+    for plane in PLANES:
+        np.testing.assert_array_equal(getattr(preview, plane), getattr(closed, plane)[::4, ::4])
     between = processor.live(watched)
     final = processor.close(watched)
     one_thread.shutdown()

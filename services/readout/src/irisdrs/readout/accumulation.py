@@ -4,8 +4,8 @@ There is one class for each per-pixel kernel of `sampling.fold`; `begin_ramp` ch
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,11 @@ from irisdrs.readout.sampling.fold import first_rows, fold_rows, fold_segment_ro
 from irisdrs.readout.sampling.mcds import Fowler
 from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
 from irisdrs.readout.sampling.variance import poisson_factor, read_noise_factor
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+P = TypeVar("P", bound="DataclassInstance")
 
 #: Runs work(start, stop) for all rows, in bands.
 Rows = Callable[[int, Callable[[int, int], object]], None]
@@ -40,10 +45,6 @@ class Sums:
         """Sums of no ramp."""
         signal, weight, poisson, rnoise = (np.zeros(shape, np.float32) for _ in range(4))
         return cls(signal, weight, poisson, rnoise, np.zeros(shape, np.uint8))
-
-    def copy(self) -> "Sums":
-        """Planes of their own."""
-        return Sums(*(plane.copy() for plane in self.planes()))  # type: ignore[arg-type]
 
     def planes(self) -> tuple[Plane, Plane, Plane, Plane, NDArray[np.uint8]]:
         """All of them, in the order that kernels take."""
@@ -90,6 +91,19 @@ class LinearMode(Protocol):
     def fold_factors(self, times: NDArray[np.float64], /) -> tuple[float, float]:
         """Gain of the running mean, and lever of the co-moment, for the latest read."""
         ...
+
+
+def every(planes: P, shape: tuple[int, ...], step: int, *, copy: bool = False) -> P:
+    """Every so many rows and columns of all planes of a dataclass that are of this shape.
+
+    With step 1 they are the planes themselves, unless they shall be copied.
+    """
+    taken = {
+        spec.name: np.array(found[..., ::step, ::step], order="C", copy=True if copy else None)
+        for spec in fields(planes)
+        if isinstance(found := getattr(planes, spec.name), np.ndarray) and found.shape[-2:] == shape
+    }
+    return replace(planes, **taken)
 
 
 def begin_ramp(shape: tuple[int, int], mode: Mode, options: FoldOptions) -> Ramp:

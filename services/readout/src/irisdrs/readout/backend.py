@@ -7,13 +7,13 @@ up with `fold`, and only frames come back.
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from irisdrs.readout.accumulation import Offsets, Ramp, Sums, begin_ramp
+from irisdrs.readout.accumulation import Offsets, Ramp, Sums, begin_ramp, every
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.sampling.coadd import close_rows
 from irisdrs.readout.sampling.growth import grow_rows
@@ -94,8 +94,8 @@ class Backend(Protocol):
         """Add the current ramp to the exposure."""
         ...
 
-    def live(self, state: ExposureState, flags: Quality = Quality.GOOD) -> RateFrame:
-        """The frame of the reads so far."""
+    def live(self, state: ExposureState, flags: Quality = Quality.GOOD, step: int = 1) -> RateFrame:
+        """The frame of the reads so far, or every so many rows and columns of it."""
         ...
 
     def close(self, state: ExposureState, flags: Quality = Quality.GOOD) -> RateFrame:
@@ -177,7 +177,7 @@ class Processor:
             state.sums = Sums.alloc(state.calibration.gain.shape)
         self._add(state, ramp, state.sums)
 
-    def live(self, state: ExposureState, flags: Quality = Quality.GOOD) -> RateFrame:
+    def live(self, state: ExposureState, flags: Quality = Quality.GOOD, step: int = 1) -> RateFrame:
         """The frame of the reads so far: what `close` would give. Folding goes on as if nobody had asked.
 
         Parameters
@@ -186,11 +186,19 @@ class Processor:
             Nothing else may be folding into it meanwhile.
         flags : Quality
             Flags for all pixels.
+        step : int
+            Every so many rows and columns: a preview of 1024 x 1024 pixels costs a sixteenth of the frame.
         """
-        sums = Sums.alloc(state.calibration.gain.shape) if state.sums is None else state.sums.copy()
-        if state.ramp is not None:
-            self._add(state, state.ramp, sums)
-        return self._frame(state, sums, flags)
+        shape = state.calibration.gain.shape
+        return self.close(
+            replace(
+                state,
+                calibration=every(state.calibration, shape, step),
+                ramp=None if state.ramp is None else every(state.ramp, shape, step),
+                sums=None if state.sums is None else every(state.sums, shape, step, copy=True),
+            ),
+            flags,
+        )
 
     def close(self, state: ExposureState, flags: Quality = Quality.GOOD) -> RateFrame:
         """Close an exposure after its last ramp; its state must not be used again.
