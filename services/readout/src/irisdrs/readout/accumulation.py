@@ -5,7 +5,7 @@ There is one class for each per-pixel kernel of `sampling.fold`; `begin_ramp` ch
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +64,9 @@ def _planes(shape: tuple[int, int], count: int) -> list[Plane]:
 
 
 class Ramp(Protocol):
-    """A ramp that is being folded."""
+    """A ramp that is being folded: a dataclass of planes."""
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     times_s: list[float]
 
     def fold(self, rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets) -> None:
