@@ -138,7 +138,7 @@ def bytes_per_pixel(state: ExposureState) -> float:
     """Of the planes of the ramp."""
     if state.ramp is None:
         return 0.0
-    planes = [getattr(state.ramp, spec.name) for spec in fields(state.ramp)]  # type: ignore[arg-type]
+    planes = [getattr(state.ramp, spec.name) for spec in fields(state.ramp)]
     pixels = state.calibration.gain.size
     return sum(plane.nbytes for plane in planes if isinstance(plane, np.ndarray) and plane.size >= pixels) / pixels
 
@@ -160,7 +160,7 @@ def compare_folds(
         name: processor.open(calibration, SamplingMode.UTR, times[-1] - times[0], options)
         for name, options in chosen.items()
     }
-    numpy_fold, bandwidth = NumpyFold(calibration), Bandwidth(shape)  # type: ignore[arg-type]
+    numpy_fold, bandwidth = NumpyFold(calibration), Bandwidth(shape)
     offset = np.zeros(shape[1], np.float32)
     spent: dict[str, list[Spent]] = {name: [] for name in (*chosen, "numpy", "in-place", "live", "preview")}
     for k, at in enumerate(times):

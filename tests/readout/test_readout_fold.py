@@ -1,6 +1,5 @@
 """The folded chain against float64 references: jumps and segments, saturation, live frames, bad input."""
 
-from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -22,7 +21,7 @@ GAIN, NOISE, DT, SIGMA = 2.0, 5.0, 0.72, 5.0
 PLANES = ("data", "err", "var_poisson", "var_rnoise", "dq")
 JUMPS = FoldOptions(jump_sigma=SIGMA)
 #: Ramps of noise, with jumps; some reads are evenly spaced, others not.
-EVEN = np.arange(1, 13) * DT
+EVEN: NDArray[np.float64] = np.arange(1, 13).astype(np.float64) * DT
 UNEVEN = EVEN + np.array([0, 0.3, 0.1, 0, 0, 0.5, 0.2, 0.2, 0, 0.1, 0.4, 0.9])
 
 Reads = NDArray[np.uint16]
@@ -43,7 +42,7 @@ def detector(shape: tuple[int, int], **planes: NDArray[np.generic]) -> Calibrati
     return calibrate_for(**(perfect | planes), border=0)  # type: ignore[arg-type]
 
 
-def options_of(mode: Mode, weighting: Weighting, times: Sequence[float]) -> FoldOptions:
+def options_of(mode: Mode, weighting: Weighting, times: NDArray[np.floating]) -> FoldOptions:
     return FoldOptions(weighting=weighting, planned_times_s=tuple(times), group_reads=max(len(times) // 3, 1))
 
 
@@ -62,7 +61,7 @@ def fit(
     calibration: Calibration,
     mode: Mode,
     options: FoldOptions,
-    *ramps: tuple[NDArray[np.float64], Reads],
+    *ramps: tuple[NDArray[np.floating], Reads],
 ) -> RateFrame:
     times = ramps[0][0]
     state = processor.open(calibration, mode, float(times[-1] - times[0]) or 1.0, options)
@@ -171,7 +170,7 @@ def test_without_a_jump_segments_give_what_least_squares_gives(processor: Proces
 
 def test_clear_jumps_are_found_and_few_others(processor: Processor) -> None:
     shape, n = (150, 200), 30
-    times = np.arange(1, n + 1) * DT
+    times = np.arange(1, n + 1).astype(np.float64) * DT
     rng = np.random.default_rng(11)
     counts = 4000 + np.cumsum(rng.poisson(40 * GAIN * DT, (n, *shape)), axis=0) / GAIN
     hit = rng.random(shape) < 0.1
@@ -343,7 +342,7 @@ def test_float32_sums_of_a_hundred_reads_on_a_high_pedestal_are_as_good_as_float
 ) -> None:
     shape, n = (32, 32), 100
     rng = np.random.default_rng(3)
-    times = np.arange(1, n + 1) * DT
+    times = np.arange(1, n + 1).astype(np.float64) * DT
     reads = np.round(rng.normal(30000, NOISE, (n, *shape))).astype(np.uint16)
     chosen = options_of(mode, weighting, times)
     chosen = FoldOptions(chosen.weighting, chosen.planned_times_s, chosen.group_reads, sigma * 1e3)
@@ -374,7 +373,7 @@ def test_float32_sums_of_a_hundred_reads_on_a_high_pedestal_are_as_good_as_float
 )
 def test_a_ramp_takes_less_than_thirty_bytes_a_pixel(mode: Mode, options: FoldOptions, size: int) -> None:
     ramp = begin_ramp((8, 8), mode, options)
-    planes = [getattr(ramp, spec.name) for spec in fields(ramp)]  # type: ignore[arg-type]
+    planes = [getattr(ramp, spec.name) for spec in fields(ramp)]
     assert sum(plane.nbytes for plane in planes if isinstance(plane, np.ndarray) and plane.shape[-2:] == (8, 8)) == (
         64 * size
     )

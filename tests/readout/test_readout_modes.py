@@ -28,6 +28,11 @@ FOLDS = [
 ]
 
 
+def clock(n: int, first: int = 1) -> NDArray[np.float64]:
+    """Times of n reads, s."""
+    return np.asarray(np.arange(first, first + n) * DT, np.float64)
+
+
 def detector(gain: float = GAIN, noise: float = NOISE) -> Calibration:
     coefficients = np.zeros((6, *SHAPE), np.float32)
     coefficients[1] = 1
@@ -47,7 +52,7 @@ def detector(gain: float = GAIN, noise: float = NOISE) -> Calibration:
 def fit(
     processor: Processor,
     times: NDArray[np.float64],
-    values: NDArray[np.float64],
+    values: NDArray[np.floating],
     mode: Mode,
     options: FoldOptions,
     calibration: Calibration | None = None,
@@ -82,7 +87,7 @@ def test_a_straight_ramp_gives_its_slope_in_every_mode_with_any_reads_missing(
     group: int,
 ) -> None:
     mode, weighting, jump_sigma = fold
-    planned = np.arange(1, 21) * dt
+    planned = np.asarray(np.arange(1, 21) * dt, np.float64)
     used = np.array(sorted(kept | {0, 19}))
     options = options_of(planned, weighting, jump_sigma, group)
     frame = fit(processor, planned[used], pedestal + step * used.astype(np.float64), mode, options)
@@ -94,7 +99,7 @@ def test_a_straight_ramp_gives_its_slope_in_every_mode_with_any_reads_missing(
 @pytest.mark.parametrize("saturated_from", [6, 8, 10])
 def test_mcds_keeps_what_came_of_the_last_group(processor: Processor, group: int, saturated_from: int) -> None:
     rng = np.random.default_rng(group)
-    times, values = np.arange(1, 11) * DT, np.round(1000 + rng.normal(0, 50, 10) + 40 * np.arange(10))
+    times, values = clock(10), np.round(1000 + rng.normal(0, 50, 10) + 40 * np.arange(10))
     values[saturated_from:] = 65535
     frame = fit(processor, times, values, Mode.MCDS, options_of(times, Weighting.LEAST_SQUARES, 0, group))
     last = np.arange(10 - group, saturated_from)
@@ -111,7 +116,7 @@ def test_mcds_keeps_what_came_of_the_last_group(processor: Processor, group: int
 def test_mcds_has_the_variance_of_the_literature(processor: Processor, m: int) -> None:
     # Uniform cadence: 2 sr^2 / m + (f dt / g) (n - m - (m^2 - 1) / 3 m), by the square of the time between the groups
     n, step = 9, 70
-    times = np.arange(1, n + 1) * DT
+    times = clock(n)
     frame = fit(processor, times, 1000.0 + step * np.arange(n), Mode.MCDS, options_of(times, Weighting.FIXSEN, 0, m))
     time = (n - m) * DT
     np.testing.assert_allclose(frame.var_rnoise, 2 * NOISE**2 / m / time**2, rtol=1e-5)
@@ -120,7 +125,7 @@ def test_mcds_has_the_variance_of_the_literature(processor: Processor, m: int) -
 
 @pytest.mark.parametrize("m", [0, 5, 9])
 def test_groups_that_do_not_fit_are_refused(processor: Processor, m: int) -> None:
-    times = np.arange(1, 10) * DT
+    times = clock(9)
     with pytest.raises(Fatal, match=f"Two groups of {m} reads do not fit into a ramp of 9"):
         fit(processor, times, 1000 + times, Mode.MCDS, options_of(times, Weighting.LEAST_SQUARES, 0, m))
 
@@ -166,7 +171,7 @@ def test_impulses_recover_weights_that_carry_the_stated_variances(
 ) -> None:
     # The impulse is small against the ramp, and r lies in the middle of its entry: all reads see the same weights.
     n, step, height = 12, 1500, 60.0
-    times = np.arange(1, n + 1) * DT
+    times = clock(n)
     entries = optimal.entries()
     r = entries[np.abs(np.log(entries / ratio)).argmin()]
     calibration = detector(GAIN, float(np.sqrt(step / GAIN / r)))
@@ -197,7 +202,7 @@ def test_impulses_recover_weights_that_carry_the_stated_variances(
 
 @pytest.mark.parametrize("n", [4, 10, 30, 100])
 def test_ratios_of_the_variances_of_the_modes(n: int) -> None:
-    times = np.arange(n) * DT
+    times = clock(n, 0)
     least_squares = utr.weights(times)
     ratio = read_noise_factor(cds.weights(times)) / read_noise_factor(least_squares)
     assert np.sqrt(ratio) == pytest.approx(np.sqrt(n * (n + 1) / (6 * (n - 1))))

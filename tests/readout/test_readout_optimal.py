@@ -13,6 +13,11 @@ from irisdrs.shared.quality import Quality
 GAIN, NOISE, DT = 1.0, 9.0, 0.72
 
 
+def clock(n: int, first: int = 1) -> NDArray[np.float64]:
+    """Times of n reads, s."""
+    return np.asarray(np.arange(first, first + n) * DT, np.float64)
+
+
 def bound(times: NDArray[np.float64], r: float) -> float:
     """Least variance of any unbiased linear estimate, for unit read noise: 1 / (t^T C^-1 t), a free pedestal."""
     above = times - times[0]
@@ -45,7 +50,7 @@ def fit(
     planned: NDArray[np.float64] | None = None,
 ) -> RateFrame:
     options = FoldOptions(weighting, tuple(times if planned is None else planned))
-    state = processor.open(detector(reads.shape[1:]), Mode.UTR, float(np.ptp(times)), options)  # type: ignore[arg-type]
+    state = processor.open(detector(reads.shape[1:]), Mode.UTR, float(np.ptp(times)), options)
     for time, read in zip(times, reads, strict=True):
         processor.fold(state, read, float(time))
     return processor.close(state)
@@ -80,7 +85,7 @@ def test_four_sums_are_within_a_percent_of_the_bound_for_every_ratio_of_noises(t
 
 @pytest.mark.parametrize("n", [30, 100])
 def test_a_ramp_that_is_cut_short_costs_a_tenth_of_variance_at_most(n: int) -> None:
-    times, ratios = np.arange(n) * DT, optimal.entries()[::16]
+    times, ratios = clock(n, 0), optimal.entries()[::16]
     table = combination.for_optimum(optimal.sum_weights(times), times).table.astype(np.float64)
     for used in (2, 3, 4, n // 3, n // 2, (9 * n) // 10, n - 1):
         best = np.array([bound(times[:used], r) for r in ratios])
@@ -90,7 +95,7 @@ def test_a_ramp_that_is_cut_short_costs_a_tenth_of_variance_at_most(n: int) -> N
 
 
 def test_a_guess_of_the_rate_that_is_off_by_two_costs_a_percent() -> None:
-    times = np.arange(30) * DT
+    times = clock(30, 0)
     table = combination.for_optimum(optimal.sum_weights(times), times).table[-1].astype(np.float64)
     entries = optimal.entries()
     apart = round(np.log(2) / np.log(entries[1] / entries[0]))
@@ -102,7 +107,7 @@ def test_a_guess_of_the_rate_that_is_off_by_two_costs_a_percent() -> None:
 @pytest.mark.parametrize("n", [10, 100])
 @pytest.mark.parametrize("rate", [0.3, 10.0, 300.0])
 def test_random_ramps_scatter_as_the_bound_says_around_the_truth(processor: Processor, n: int, rate: float) -> None:
-    pixels, times = 20000, np.arange(1, n + 1) * DT
+    pixels, times = 20000, clock(n)
     frame = fit(processor, times, ramps(rate, times, pixels, 7), Weighting.OPTIMAL)
     # rounding adds 1/12 DN^2 to the 81 DN^2 of a read: 0.05 % of the scatter
     least = NOISE * np.sqrt(bound(times, rate * DT / (GAIN * NOISE**2)))
@@ -120,7 +125,7 @@ def test_random_ramps_scatter_as_the_bound_says_around_the_truth(processor: Proc
 def test_a_saturated_ramp_has_the_rate_and_the_variance_of_the_reads_before(
     processor: Processor, weighting: Weighting
 ) -> None:
-    times = np.arange(1, 31) * DT
+    times = clock(30)
     reads = ramps(100.0, times, 20000, 3)
     reads[12:] = 65535
     frame = fit(processor, times, reads, weighting)
@@ -134,7 +139,7 @@ def test_a_saturated_ramp_has_the_rate_and_the_variance_of_the_reads_before(
 
 @pytest.mark.parametrize("weighting", [Weighting.OPTIMAL, Weighting.FIXSEN])
 def test_reads_that_never_came_cost_no_bias(processor: Processor, weighting: Weighting) -> None:
-    planned = np.arange(1, 41) * DT
+    planned = clock(40)
     used = np.delete(np.arange(40), [0, 7, 8, 25, 39])
     reads = ramps(50.0, planned, 10000, 5)[used]
     frame = fit(processor, planned[used], reads, weighting, planned)
@@ -144,7 +149,7 @@ def test_reads_that_never_came_cost_no_bias(processor: Processor, weighting: Wei
 
 
 def test_fixsens_sums_are_the_weighted_fit_of_each_ramp(processor: Processor) -> None:
-    times = np.arange(1, 21) * DT
+    times = clock(20)
     reads = np.concatenate([ramps(rate, times, 300, 9) for rate in (0.5, 4.0, 12.0, 60.0, 300.0, 2000.0)], axis=1)
     frame = fit(processor, times, reads, Weighting.FIXSEN)
     values = reads.reshape(20, -1).astype(np.float64)
