@@ -189,11 +189,13 @@ class Processor:
         step : int
             Every so many rows and columns: a preview of 1024 x 1024 pixels costs a sixteenth of the frame.
         """
-        shape = state.calibration.gain.shape
+        shape, calibration = state.calibration.gain.shape, state.calibration
+        if not state.options.linearity_noise:
+            calibration = replace(calibration, terms=calibration.terms[:, :0])  # not needed: spare the copy
         return self.close(
             replace(
                 state,
-                calibration=every(state.calibration, shape, step),
+                calibration=every(replace(calibration, threshold=calibration.threshold[:0]), shape, step),
                 ramp=None if state.ramp is None else every(state.ramp, shape, step),
                 sums=None if state.sums is None else every(state.sums, shape, step, copy=True),
             ),

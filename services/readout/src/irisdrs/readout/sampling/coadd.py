@@ -140,30 +140,35 @@ def add_segment_rows(
         As in `add_rows`.
     """
     scaled = terms.shape[1] > 0
+    columns = comoment.shape[1]
+    row = np.zeros((3, columns), np.float32)
+    open_moment, open_shot, noise = row[0], row[1], row[2]
     for y in range(start, stop):
-        for x in range(comoment.shape[1]):
+        for x in range(columns):
             is_open = (flags[y, x] & _SATURATED) == 0
-            moment, shot = closed_moment[y, x], closed_shot[y, x]
-            if is_open:
-                moment += moments[0, begin[y, x]]
-                shot += moments[1, begin[y, x]]
+            open_moment[x] = moments[0, begin[y, x]] if is_open else np.float32(0)
+            open_shot[x] = moments[1, begin[y, x]] if is_open else np.float32(0)
+            noise[x] = np.float32(1)
+        if scaled:
+            for x in range(columns):
+                level = first[y, x] + mean[y, x]
+                steep = linearity_slope(
+                    level, terms[0, y, x], terms[1, y, x], terms[2, y, x], terms[3, y, x], terms[4, y, x]
+                )
+                noise[x] = steep * steep
+        for x in range(columns):
+            moment = closed_moment[y, x] + open_moment[x]
+            shot = closed_shot[y, x] + open_shot[x]
+            usable = moment > np.float32(0)
+            moment = moment if usable else np.float32(1)
+            shot = shot if usable else np.float32(1)
+            w = moment / shot * (moment / full_time_s)
+            w = w if usable else np.float32(0)
+            weight[y, x] += w
+            signal[y, x] += w * (comoment[y, x] / moment)
+            poisson[y, x] += w * w * (shot / moment / moment)
+            rnoise[y, x] += w * w * (noise[x] / moment)
             seen[y, x] |= flags[y, x]
-            if moment > np.float32(0):
-                steep = np.float32(1)
-                if scaled:
-                    steep = linearity_slope(
-                        first[y, x] + mean[y, x],
-                        terms[0, y, x],
-                        terms[1, y, x],
-                        terms[2, y, x],
-                        terms[3, y, x],
-                        terms[4, y, x],
-                    )
-                w = moment / shot * (moment / full_time_s)
-                weight[y, x] += w
-                signal[y, x] += w * (comoment[y, x] / moment)
-                poisson[y, x] += w * w * (shot / moment / moment)
-                rnoise[y, x] += w * w * (steep * steep / moment)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -26,6 +26,10 @@ _SATURATED = np.uint8(Quality.SATURATED)
 _JUMP = np.uint8(Quality.JUMP_DET)
 _AD_FLOOR = np.uint8(Quality.AD_FLOOR)
 
+#: Elements between rows that are read together: rows that begin at the same place of a memory page contend for the
+#: same few places of the processor's cache. 48 of float32 are three cache lines.
+_APART = 48
+
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def linearised(
@@ -226,8 +230,8 @@ def fold_segment_rows(
     half_interval, twelfth = interval / np.float32(2), interval * interval / np.float32(12)
     blocks = np.zeros((columns + 7) // 8, np.uint64)  # eight pixels at a time: most rows have few events
     event = blocks.view(np.uint8)
-    factors = np.zeros((3, columns), np.float32)
-    step, lever, moment = factors[0], factors[1], factors[2]
+    row = np.zeros((4, columns + _APART), np.float32)
+    value, step, lever, moment = row[0], row[1], row[2], row[3]
     for y in range(start, stop):
         # With even intervals the factors are arithmetic; looking them up pixel by pixel is no vector instruction.
         if even:
@@ -239,13 +243,16 @@ def fold_segment_rows(
         else:
             for x in range(columns):
                 for i in range(3):
-                    factors[i, x] = tables[i, begin[y, x]]
+                    row[i + 1, x] = tables[i, begin[y, x]]
         for x in range(columns):
-            count = read[y, x]
-            v = (
-                linearised(count, column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
+            value[x] = (
+                linearised(
+                    read[y, x], column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x]
+                )
                 - first[y, x]
             )
+        for x in range(columns):
+            v, count = value[x], read[y, x]
             known = closed_moment[y, x] + moment[x]
             jumps = (
                 stands_out(v - last[y, x], interval, comoment[y, x], known, read_noise[y, x], gain[y, x], limit_sigma)
