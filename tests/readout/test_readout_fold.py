@@ -14,6 +14,7 @@ from irisdrs.readout.calibration import Calibration, calibrate_for
 from irisdrs.readout.sampling.fold import first_rows, fold_rows
 from irisdrs.readout.sampling.growth import grow_rows
 from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.reference_correction import ReferenceCorrection, SideColumns
 from irisdrs.readout.sampling.segments import TRUSTED_READS
 from irisdrs.shared.quality import Quality
 
@@ -27,7 +28,7 @@ UNEVEN = EVEN + np.array([0, 0.3, 0.1, 0, 0, 0.5, 0.2, 0.2, 0, 0.1, 0.4, 0.9])
 Reads = NDArray[np.uint16]
 
 
-def detector(shape: tuple[int, int], **planes: NDArray[np.generic]) -> Calibration:
+def detector(shape: tuple[int, int], border: int = 0, **planes: NDArray[np.generic]) -> Calibration:
     coefficients = np.zeros((6, *shape), np.float32)
     coefficients[1] = 1
     perfect = {
@@ -39,7 +40,7 @@ def detector(shape: tuple[int, int], **planes: NDArray[np.generic]) -> Calibrati
         "gain": np.full(shape, GAIN, np.float32),
         "read_noise": np.full(shape, NOISE, np.float32),
     }
-    return calibrate_for(**(perfect | planes), border=0)  # type: ignore[arg-type]
+    return calibrate_for(**(perfect | planes), border=border)  # type: ignore[arg-type]
 
 
 def options_of(mode: Mode, weighting: Weighting, times: NDArray[np.floating]) -> FoldOptions:
@@ -254,6 +255,21 @@ def test_linearity_is_stcals_and_offsets_of_rows_and_columns_are_subtracted_befo
     np.testing.assert_array_equal(mean, first)
 
 
+def test_the_signal_of_a_row_in_the_side_columns_is_taken_off_its_pixels(processor: Processor) -> None:
+    shape, times = (24, 128), np.arange(1.0, 5.0)
+    rows = np.random.default_rng(6).integers(-40, 40, (4, 24, 1))
+    sky = np.zeros(shape)
+    sky[4:-4, 4:-4] = 30.0
+    reads = (3000 + rows + times[:, None, None] * sky).astype(np.uint16)
+    correction = ReferenceCorrection(side_columns=SideColumns.MEDIAN, median_rows=1)
+    calibration = detector(shape, border=4)
+    for fold in (FoldOptions(reference=correction), FoldOptions(jump_sigma=SIGMA, reference=correction)):
+        frame = fit(processor, calibration, Mode.UTR, fold, (times, reads))
+        np.testing.assert_allclose(frame.data[4:-4, 4:-4], 30.0, rtol=1e-5)
+    left = fit(processor, calibration, Mode.UTR, FoldOptions(), (times, reads))
+    assert np.abs(left.data[4:-4, 4:-4] - 30.0).max() > 1
+
+
 def test_a_zero_count_costs_a_segmented_ramp_that_read_alone(processor: Processor) -> None:
     values = np.array([100, 110, 0, 130, 140], np.uint16)
     reads = np.broadcast_to(values[:, None, None], (5, 2, 3)).copy()
@@ -286,6 +302,7 @@ def test_live_frames_and_restarts_at_every_read_change_no_bit(
     preview = processor.live(watched, step=4)
     processor.end_ramp(watched)
     assert preview.data.shape == (5, 7)
+    assert preview.saturated_fraction == np.mean((closed.dq[::4, ::4] & Quality.SATURATED) != 0)
     for plane in PLANES:
         np.testing.assert_array_equal(getattr(preview, plane), getattr(closed, plane)[::4, ::4])
     between = processor.live(watched)

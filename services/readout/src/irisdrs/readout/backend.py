@@ -18,7 +18,7 @@ from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.sampling.coadd import close_rows
 from irisdrs.readout.sampling.growth import grow_rows
 from irisdrs.readout.sampling.options import FoldOptions, Mode
-from irisdrs.readout.sampling.reference_pixels import reference_offsets
+from irisdrs.readout.sampling.reference_correction import reference_vectors
 from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.quality import Quality
 
@@ -165,7 +165,7 @@ class Processor:
         if times and (time_s <= times[-1] or state.mode is Mode.SINGLE):
             raise ValueError(f"a read at {time_s} s after one at {times[-1]} s, in mode {state.mode}")
         times.append(time_s)
-        offsets = _offsets(read, state.calibration)
+        offsets = _offsets(read, state)
         state.ramp.fold(self._rows, self._grown(state, read), state.calibration, offsets)
 
     def end_ramp(self, state: ExposureState) -> None:
@@ -189,7 +189,8 @@ class Processor:
         step : int
             Every so many rows and columns: a preview of 1024 x 1024 pixels costs a sixteenth of the frame.
         """
-        shape, calibration = state.calibration.gain.shape, state.calibration
+        shape = state.calibration.gain.shape
+        calibration = replace(state.calibration, science=_thinned(state.calibration.science, step))
         if not state.options.linearity_noise:
             calibration = replace(calibration, terms=calibration.terms[:, :0])  # not needed: spare the copy
         return self.close(
@@ -264,10 +265,24 @@ class Processor:
             band.result()
 
 
-def _offsets(read: NDArray[np.uint16], calibration: Calibration) -> Offsets:
+def _offsets(read: NDArray[np.uint16], state: ExposureState) -> Offsets:
     """Offsets of the columns and of the rows by the read's reference pixels, DN."""
-    columns, _ = reference_offsets(read, calibration.usable, calibration.channel_columns, calibration.first_column)
-    return columns, np.zeros(read.shape[0], np.float32)
+    calibration = state.calibration
+    found = reference_vectors(
+        read,
+        calibration.usable,
+        calibration.usable_sides,
+        calibration.channel_columns,
+        state.options.reference,
+        calibration.first_column,
+    )
+    return found.column_offset, found.row_offset
+
+
+def _thinned(science: tuple[slice, slice], step: int) -> tuple[slice, slice]:
+    """The same pixels when every so many rows and columns are left."""
+    rows, columns = (slice(-(-part.start // step), -(-part.stop // step)) for part in science)
+    return rows, columns
 
 
 def _saturated_fraction(science: NDArray[np.uint8]) -> float:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from irisdrs.readout.sampling.reference_correction import DEFAULT_CORRECTION, ReferenceCorrection
 from irisdrs.shared.errors import Fatal
 
 
@@ -44,6 +45,8 @@ class FoldOptions:
         Limit of the two-point jump test, standard deviations; 0 is no test. For UTR by least squares.
     grow_saturation : bool
         Whether the eight neighbours of a saturated pixel are saturated too.
+    reference : ReferenceCorrection
+        What the reference pixels take off each read.
     linearity_noise : bool
         Whether the read-noise variance grows with the slope of the linearity polynomial half-way up the ramp.
     """
@@ -53,6 +56,7 @@ class FoldOptions:
     group_reads: int = 1
     jump_sigma: float = 0.0
     grow_saturation: bool = False
+    reference: ReferenceCorrection = DEFAULT_CORRECTION
     linearity_noise: bool = False
 
     def check(self, mode: Mode) -> None:
