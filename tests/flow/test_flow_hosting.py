@@ -5,7 +5,7 @@ import shutil
 import socket
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -18,7 +18,13 @@ from typer.testing import CliRunner
 from irisdrs.shared.data_lock import holder
 from irisdrs.shared.embedded import run, serve_web
 from irisdrs.shared.errors import Fatal, Outage
-from irisdrs.shared.store.port import ObjectRef
+from irisdrs.shared.events import Event, ObservationStarted
+from irisdrs.shared.service import Round, Service
+from irisdrs.shared.settings import HostSettings
+from irisdrs.shared.store.directory import DirectoryStore
+from irisdrs.shared.store.keys import fact_key, observation_key
+from irisdrs.shared.store.port import JSON, ObjectRef
+from irisdrs.shared.testing.small_observation import small_plan
 from irisdrs.simulator.cli import app
 from irisdrs.simulator.host import check_host
 
@@ -123,3 +129,30 @@ def test_wrong_arguments_are_said_to_be_wrong(tmp_path: Path, wrong: tuple[str, 
     result = CliRunner().invoke(app, ["plan", "--data", str(tmp_path), *wrong])
     assert result.exit_code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_system_starts_whatever_lies_in_its_store_and_whatever_its_rounds_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IRIS_ARCHIVE_RECONCILE_FIRST_S", "1e9")
+    plan = small_plan()
+    settings = HostSettings(data_dir=tmp_path / "data")
+    store = DirectoryStore(settings.store_dir)
+    await store.put(observation_key(plan.night, plan.observation), plan.model_dump_json().encode(), media_type=JSON)
+    for exposure in plan.exposure_ids():
+        await store.put(fact_key(plan.night, exposure, "started"), b"[" * 200_000, media_type=JSON)
+
+    async def broken() -> AsyncIterator[Event]:
+        yield ObservationStarted(plan=plan)
+        raise ZeroDivisionError("nobody has foreseen it")
+
+    async def whole() -> AsyncIterator[Event]:
+        yield ObservationStarted(plan=plan)
+
+    async with run(settings) as system:
+        await system.bus.quiet()
+        assert await system.begin() == 0  # the plan was told at the start
+        rounds = tuple(Round(look.__name__, look, every_s=None) for look in (broken, whole))
+        system.services["more"] = Service("more", {}, rounds=rounds)
+        assert await system.begin() == 1
+        await system.bus.quiet()

@@ -76,19 +76,27 @@ class EmbeddedSystem:
         return await of_process(self.bus, services, self.restarts)
 
     async def begin(self) -> int:
-        """Tell what an earlier process left undone: the bus is empty. Gives the number of events."""
-        return await self._do(lambda one: one.every_s is None)
+        """Tell what an earlier process left undone: the bus is empty. Gives the number of events.
+
+        Whatever a round meets, the system starts: the periodic rounds tell what this one did not come to.
+        """
+        told = 0
+        for service, one in self._rounds(lambda one: one.every_s is None):
+            try:
+                told += await do_round(self.bus, service, one, self._metrics)
+            except Exception as problem:  # noqa: BLE001 - a system that does not start can tell nothing at all
+                _log.error("round failed at the start: the next ones try again", round=one.name, exc_info=problem)
+        return told
 
     async def do_rounds(self, name: str) -> int:
         """Do the rounds of this name now, not when they are due. Gives the number of events that were told."""
-        return await self._do(lambda one: one.name == name)
-
-    async def _do(self, wanted: Callable[[Round], bool]) -> int:
         told = 0
-        for service in list(self.services.values()):
-            for one in filter(wanted, service.rounds):
-                told += await do_round(self.bus, service, one, self._metrics)
+        for service, one in self._rounds(lambda one: one.name == name):
+            told += await do_round(self.bus, service, one, self._metrics)
         return told
+
+    def _rounds(self, wanted: Callable[[Round], bool]) -> list[tuple[Service, Round]]:
+        return [(service, one) for service in self.services.values() for one in service.rounds if wanted(one)]
 
     async def supervise(self, name: str, compose: Compose, started: asyncio.Event) -> None:
         """Run a service; when it dies, compose it anew."""

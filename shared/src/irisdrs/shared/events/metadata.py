@@ -39,7 +39,7 @@ def from_metadata(kind: type[Announcement], stored: StoredObject) -> Announcemen
         fields = {name.replace("-", "_"): json.loads(value) for name, value in stored.metadata.items()}
         fields["object"] = stored.ref.model_dump(mode="json")
         return kind.at_rest(fields)
-    except (ValidationError, ValueError, LookupError, TypeError) as error:
+    except (ValidationError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise CorruptObject(
             f"The metadata of {stored.ref.key} are not those of a {kind.__name__}.",
             remedy="Was the object put by hand? Remove it; it will be made again.",

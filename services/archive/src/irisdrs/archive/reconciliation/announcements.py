@@ -94,5 +94,5 @@ async def _due(store: Store, plan: ObservationPlan, wanted: Wanted) -> ExposureD
 def _fact(kind: type[Fact], key: str, data: bytes) -> Fact:
     try:
         return kind.at_rest(json.loads(data))
-    except (ValidationError, ValueError, LookupError, TypeError) as error:
+    except (ValidationError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise CorruptObject(f"{key} is no {kind.__name__} of this version or the one before.") from error

@@ -15,6 +15,9 @@ class Figures:
         self.held = Counter(
             "iris_reconcile_held", "Missing events left alone: they wait for a person", ("round",), registry=None
         )
+        self.failed = Counter(
+            "iris_reconcile_failed", "Observations whose look failed: the others went on", ("round",), registry=None
+        )
         self.orphans = Gauge(
             "iris_reconcile_orphans", "Rows without objects, and objects that belong to nothing", registry=None
         )
@@ -23,4 +26,4 @@ class Figures:
 
     def collectors(self) -> tuple[Collector, ...]:
         """All of them."""
-        return self.missed, self.announced, self.held, self.orphans, self.conflicts, self.seconds
+        return self.missed, self.announced, self.held, self.failed, self.orphans, self.conflicts, self.seconds

@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -16,13 +17,15 @@ from irisdrs.archive.reconciliation.catalogued import Tally, observation_states,
 from irisdrs.archive.reconciliation.figures import Figures
 from irisdrs.archive.reconciliation.findings import Conflict, Orphan, Wanted
 from irisdrs.archive.reconciliation.ledger import Known, Ledger, Look
-from irisdrs.shared.errors import CorruptObject
+from irisdrs.shared.errors import CorruptObject, Outage
 from irisdrs.shared.events.event import Event
 from irisdrs.shared.events.facts import ExposureStarted
 from irisdrs.shared.service import Held, Round
 from irisdrs.shared.store.keys import fact_key
 
 _log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 #: How long an observation is looked at in every round, unless it was found whole before: from the end of its night, and
 #: for one of an older night from the first look at it.
@@ -42,6 +45,7 @@ class _Course:
     missed: int = 0
     announced: int = 0
     held: int = 0
+    failed: int = 0
     strays: list[Orphan] = field(default_factory=list)
 
 
@@ -150,10 +154,8 @@ class Reconciler:
         self, known: Known, tally: Tally, course: _Course, keys: Sequence[str] | None = None
     ) -> Look | None:
         """Look at an observation, and remember whether it is whole; None if its plan cannot be read."""
-        try:
-            look = await self._ledger.look(known, keys)
-        except CorruptObject as problem:
-            course.strays.append(Orphan(known.key, str(problem)))
+        look = await self._alone(course, known.key, self._ledger.look(known, keys))
+        if look is None:
             return None
         course.looked += 1
         name, found = known.observation, look.comparison
@@ -176,7 +178,8 @@ class Reconciler:
         if missing:
             await asyncio.sleep(self._confirm_s)
         for look in missing:
-            async for event in self._events(course, look, await self._ledger.still_wanted(look), patient=True):
+            wanted = await self._alone(course, look.known.key, self._ledger.still_wanted(look))
+            async for event in self._events(course, look, wanted or [], patient=True):
                 yield event
 
     async def _events(
@@ -186,16 +189,25 @@ class Reconciler:
         course.missed += len(wanted)
         held = await self._held() if wanted else ()
         for one in self._due_now(look, wanted) if patient else wanted:
-            try:
-                event = await announcement(self._ledger.store, look.plan, one)
-            except CorruptObject as problem:
-                course.strays.append(Orphan(one.key, str(problem)))
-                continue
+            event = await self._alone(course, one.key, announcement(self._ledger.store, look.plan, one))
             if event is not None and event.event_id in held:
                 course.held += 1
             elif event is not None:
                 course.announced += 1
                 yield event
+
+    async def _alone(self, course: _Course, key: str, doing: Awaitable[_T]) -> _T | None:
+        """The result; None if it fails for something that lies in the store: the round goes on with the others."""
+        try:
+            return await doing
+        except Outage:
+            raise
+        except CorruptObject as problem:
+            course.strays.append(Orphan(key, str(problem)))
+        except Exception as problem:  # noqa: BLE001 - one that cannot be looked at must not hide all others
+            course.failed += 1
+            _log.error("could not be reconciled: the others go on", round=course.name, key=key, exc_info=problem)
+        return None
 
     def _due_now(self, look: Look, wanted: Collection[Wanted]) -> list[Wanted]:
         """What is announced in this round: in rounds 1, 2, 4, 8, ... since it was first missed."""
@@ -212,10 +224,11 @@ class Reconciler:
         self.figures.missed.labels(name).set(course.missed)
         self.figures.announced.labels(name).inc(course.announced)
         self.figures.held.labels(name).inc(course.held)
+        self.figures.failed.labels(name).inc(course.failed)
         self.figures.seconds.labels(name).set(seconds)
         self.figures.orphans.set(orphans)
         self.figures.conflicts.set(conflicts)
-        found = course.missed, course.announced, orphans, conflicts
+        found = course.missed, course.announced, orphans, conflicts, course.failed
         if any(found) and found != self._said.get(name):
             _log.warning(
                 "reconciled",
@@ -224,6 +237,7 @@ class Reconciler:
                 missed=course.missed,
                 announced=course.announced,
                 held=course.held,
+                failed=course.failed,
                 orphans=orphans,
                 conflicts=conflicts,
                 seconds=round(seconds, 3),

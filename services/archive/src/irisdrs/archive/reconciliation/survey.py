@@ -2,9 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Collection, Iterable
 from datetime import UTC, date, datetime
+from typing import TypeVar
 
+import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from irisdrs.archive.catalogue.observations import State
@@ -13,10 +15,14 @@ from irisdrs.archive.reconciliation.catalogued import observation_states
 from irisdrs.archive.reconciliation.findings import Orphan
 from irisdrs.archive.reconciliation.ledger import Known, Ledger, Look
 from irisdrs.archive.reconciliation.reconciler import RECENT, night_end
-from irisdrs.shared.errors import CorruptObject
+from irisdrs.shared.errors import CorruptObject, Outage
 from irisdrs.shared.events.envelope import encode
 from irisdrs.shared.identifiers import OBSERVATION_PATTERN
 from irisdrs.shared.service import Held
+
+_log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 #: Most findings of each kind in one answer: some 10 MB of events.
 MOST = 5000
@@ -116,10 +122,9 @@ async def survey(
             orphans += (await ledger.night(night, members))[1]
     looks = []
     for one in chosen:
-        try:
-            looks.append(await ledger.look(one))
-        except CorruptObject as problem:
-            orphans.append(Orphan(one.key, str(problem)))
+        look = await _alone(one.key, orphans, ledger.look(one))
+        if look is not None:
+            looks.append(look)
     missed, left_out = await _missed(ledger, await held(), looks, orphans, confirm_s, limit)
     orphans += [orphan for look in looks for orphan in look.orphans]
     conflicts = [conflict for look in looks for conflict in look.comparison.conflicts]
@@ -147,15 +152,11 @@ async def _missed(
     found: list[MissedRow] = []
     left_out = 0
     for look in missing:
-        for wanted in await ledger.still_wanted(look):
+        for wanted in await _alone(look.known.key, orphans, ledger.still_wanted(look)) or []:
             if len(found) >= limit:
                 left_out += 1
                 continue
-            try:
-                event = await announcement(ledger.store, look.plan, wanted)
-            except CorruptObject as problem:
-                orphans.append(Orphan(wanted.key, str(problem)))
-                continue
+            event = await _alone(wanted.key, orphans, announcement(ledger.store, look.plan, wanted))
             if event is not None:
                 found.append(
                     MissedRow(
@@ -167,3 +168,17 @@ async def _missed(
                     )
                 )
     return found, left_out
+
+
+async def _alone(key: str, orphans: list[Orphan], doing: Awaitable[_T]) -> _T | None:
+    """The result; None if it fails for something that lies in the store: that is a finding, the look goes on."""
+    try:
+        return await doing
+    except Outage:
+        raise
+    except CorruptObject as problem:
+        orphans.append(Orphan(key, str(problem)))
+    except Exception as problem:  # noqa: BLE001 - one that cannot be looked at must not hide all others
+        orphans.append(Orphan(key, f"it cannot be looked at: {type(problem).__name__}: {problem}"))
+        _log.error("could not be reconciled: the others go on", key=key, exc_info=problem)
+    return None
