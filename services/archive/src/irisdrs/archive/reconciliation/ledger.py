@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -130,7 +131,7 @@ class Ledger:
     async def night(self, night: date, known: Collection[str]) -> tuple[dict[str, list[str]], list[Orphan]]:
         """Keys of all objects of a night by observation, and the objects of observations that have no plan."""
         found: dict[str, list[str]] = {observation: [] for observation in known}
-        strays = []
+        others: dict[str, list[str]] = defaultdict(list)
         for level in LEVELS:
             prefix = night_prefix(night, level)
             for key in await self.store.keys(prefix):
@@ -138,7 +139,14 @@ class Ledger:
                 if observation in found:
                     found[observation].append(key)
                 else:
-                    strays.append(Orphan(key, "an observation without a plan"))
+                    others[observation].append(key)
+        # One that has begun since the plans were listed has its plan by now: it was put before all of its objects.
+        strays = [
+            Orphan(key, "an observation without a plan")
+            for observation, keys in others.items()
+            if await self.store.head(observation_key(night, observation)) is None
+            for key in keys
+        ]
         return found, strays
 
     async def plan(self, known: Known) -> ObservationPlan:
