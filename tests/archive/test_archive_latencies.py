@@ -15,7 +15,7 @@ from irisdrs.archive.api.application import application
 from irisdrs.archive.catalogue.arrival import Arrival
 from irisdrs.archive.catalogue.engine import FILE_NAME, Catalogue, open_catalogue, sqlite_url
 from irisdrs.archive.catalogue.ingest import record
-from irisdrs.archive.catalogue.latencies import latencies
+from irisdrs.archive.catalogue.latencies import Latency, latencies
 from irisdrs.archive.catalogue.tables import Product
 from irisdrs.archive.handlers import Ingest
 from irisdrs.shared.events import decode, encode
@@ -82,6 +82,17 @@ def test_rows_of_before_times_were_kept_have_none(catalogue: Catalogue, build: "
     with catalogue.read() as session:
         (row,) = latencies(session)
     assert (row.raw_s, row.reduced_s, row.stored_s, row.waiting_s, row.spent_s) == (None, None, None, None, {})
+
+
+async def test_a_share_that_cannot_be_is_left_out(
+    catalogue: Catalogue, build: "Builder", store: DirectoryStore
+) -> None:
+    keep(catalogue, told(build.raw(4), 2.0, f"readout:{'9' * 380}.000,archive:0.500"), 3.0)
+    transport = httpx.ASGITransport(application(catalogue, store))
+    async with httpx.AsyncClient(transport=transport, base_url="http://archive") as client:
+        (row,) = (await client.get("/api/latencies")).json()
+    assert Latency.model_validate(row).spent_s == {"archive": 0.5}
+    assert row["waiting_s"] == 2.5
 
 
 async def test_the_first_telling_is_kept(ingest: Ingest, catalogue: Catalogue, stored_read: "StoredRead") -> None:
