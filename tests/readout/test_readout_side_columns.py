@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration, calibrate_for
+from irisdrs.readout.sampling.options import FoldOptions
 from irisdrs.readout.sampling.reference_correction import (
     ReferenceCorrection,
     ReferenceVectors,
@@ -20,6 +22,7 @@ from irisdrs.readout.sampling.side_columns import (
     wiener,
     wiener_gain,
 )
+from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.window import Window
 
@@ -284,6 +287,33 @@ def test_rows_that_no_side_pixel_corrects_are_flagged() -> None:
         assert (inner.flagged_for(correction).dq & Quality.UNRELIABLE_BIAS).all()
         whole = perfect((64, 128))
         assert not (whole.flagged_for(correction).dq & Quality.UNRELIABLE_BIAS).any()
+
+
+@pytest.mark.parametrize("side_columns", [MEDIAN, WIENER])
+def test_a_signal_of_rows_leaves_no_trace_in_a_frame_and_rows_without_a_remedy_say_so(
+    processor: Processor, side_columns: SideColumns
+) -> None:
+    rng = np.random.default_rng(11)
+    plain = [scene(20 + k) + np.uint16(30 * k) for k in range(4)]
+    moved = [read + rng.integers(0, 4, SHAPE[0]).astype(np.uint16)[:, None] for read in plain]
+    gain = np.ones(SHAPE[0] + 1) if side_columns is WIENER else None
+    options = FoldOptions(
+        reference=ReferenceCorrection(side_columns=side_columns, median_rows=1, gain=gain),
+    )
+
+    def frame(reads: list[NDArray[np.uint16]], calibration: Calibration) -> RateFrame:
+        state = processor.open(calibration, SamplingMode.UTR, 3.0, options)
+        for k, read in enumerate(reads):
+            processor.fold(state, read, float(k))
+        return processor.close(state)
+
+    # counts of 2000 DN are rounded to 2**-13 DN, twice, and the weights of the reads add up to less than 1 per second
+    calm, disturbed = (frame(reads, perfect(SHAPE)) for reads in (plain, moved))
+    np.testing.assert_allclose(disturbed.data, calm.data, atol=2**-9)
+    assert not ((calm.dq | disturbed.dq) & Quality.UNRELIABLE_BIAS).any()
+    window = Window(0, SHAPE[0], 8, 72)
+    inside = frame([np.ascontiguousarray(read[window.slices]) for read in plain], perfect(SHAPE).cut(window))
+    assert (inside.dq & Quality.UNRELIABLE_BIAS).all()
 
 
 def test_side_pixels_lose_the_offsets_of_their_columns() -> None:

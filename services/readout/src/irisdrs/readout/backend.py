@@ -141,7 +141,7 @@ class Processor:
         """
         chosen, found = options or FoldOptions(), Mode(mode)
         chosen.check(found)
-        return ExposureState(calibration, found, full_time_s, chosen)
+        return ExposureState(calibration.flagged_for(chosen.reference), found, full_time_s, chosen)
 
     def fold(self, state: ExposureState, read: NDArray[np.uint16], time_s: float) -> None:
         """Fold one read into the current ramp.

@@ -161,6 +161,8 @@ class Calibration:
 
     def flagged_for(self, correction: ReferenceCorrection) -> "Calibration":
         """The same, with UNRELIABLE_BIAS for the rows that a correction by the side columns cannot reach."""
+        if correction.side_columns is SideColumns.NONE:
+            return self
         nothing = np.broadcast_to(np.zeros((), np.uint16), self.dq.shape)
         missing = self.reference_vectors(nothing, correction).missing_rows
         flags = np.where(missing, np.uint32(Quality.UNRELIABLE_BIAS), np.uint32(0))
