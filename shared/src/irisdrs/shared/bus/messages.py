@@ -102,15 +102,17 @@ def _history(message: AbstractIncomingMessage) -> dict[str, Any]:
 def _death(message: AbstractIncomingMessage, otherwise: datetime) -> tuple[str, datetime]:
     """Why and when the broker dead-lettered a message: the newest entry of `x-death`."""
     deaths: Any = message.headers.get("x-death")
-    if not deaths:
+    newest = deaths[0] if isinstance(deaths, list) and deaths else None
+    if not isinstance(newest, Mapping):  # it came here by hand
         return "unknown", otherwise
-    when = deaths[0].get("time", otherwise)
-    return str(deaths[0].get("reason", "unknown")), when if isinstance(when, datetime) else otherwise
+    when = newest.get("time")
+    at = when if isinstance(when, datetime) and when.tzinfo else otherwise
+    return str(newest.get("reason", "unknown")), at
 
 
 def _instant(text: object, otherwise: datetime) -> datetime:
     try:
         instant = datetime.fromisoformat(str(text))
-    except ValueError:
+        return instant.astimezone(UTC) if instant.tzinfo else otherwise
+    except (ValueError, OverflowError):  # the latter: UTC has no such year
         return otherwise
-    return instant if instant.tzinfo else otherwise

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol, Self
 
+import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from irisdrs.shared.bus.port import Parked
@@ -14,6 +15,8 @@ from irisdrs.shared.bus.topology import QUEUES
 from irisdrs.shared.errors import BadMessage, IrisError
 from irisdrs.shared.events.envelope import decode
 from irisdrs.shared.events.registry import EVENT_TYPES
+
+_log = structlog.get_logger(__name__)
 
 
 class NoSuchLetter(IrisError):
@@ -55,28 +58,31 @@ class Letter(_Fact):
 
     @classmethod
     def of(cls, parked: Parked) -> Self:
-        """Read what can be read of a parked message."""
+        """Read what can be read of a parked message. Never fails: one letter must not hide the others."""
         envelope = _envelope(parked.body)
         try:
             encoding, body = "utf-8", parked.body.decode()
         except UnicodeDecodeError:
             encoding, body = "base64", base64.b64encode(parked.body).decode()
+        texts = {
+            "id": parked.id,
+            "queue": parked.queue,
+            "error_class": parked.reason.error_class,
+            "message": parked.reason.message,
+            "traceback": parked.reason.traceback,
+            "redriven_by": parked.redriven_by,
+            "event_type": envelope.get("type", ""),
+            "event_id": _event_id(parked.body) or envelope.get("id", ""),
+            "subject": envelope.get("subject", ""),
+            "correlation": envelope.get("correlationid", ""),
+            "encoding": encoding,
+            "body": body,
+        }
         return cls.model_validate(
             {
-                "id": parked.id,
-                "queue": parked.queue,
-                "error_class": parked.reason.error_class,
-                "message": parked.reason.message,
-                "traceback": parked.reason.traceback,
+                **{name: storable(text) for name, text in texts.items()},
                 "attempts": parked.attempts,
                 "parked_at": parked.parked_at,
-                "redriven_by": parked.redriven_by,
-                "event_type": envelope.get("type", ""),
-                "event_id": _event_id(parked.body) or envelope.get("id", ""),
-                "subject": envelope.get("subject", ""),
-                "correlation": envelope.get("correlationid", ""),
-                "encoding": encoding,
-                "body": body,
             }
         )
 
@@ -227,6 +233,11 @@ def the_one(beginning: str, ids: Sequence[str]) -> str | None:
     return found[0] if found else None
 
 
+def storable(text: str) -> str:
+    """The text with what UTF-8 cannot say (half a surrogate pair) escaped: JSON may carry it, no file can."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _envelope(body: bytes) -> dict[str, str]:
     """Texts of an envelope, of whatever version; nothing if it is none."""
     try:
@@ -240,9 +251,12 @@ def _event_id(body: bytes) -> str:
     """Id of an event that this version can read."""
     try:
         _, event = decode(body)
+        return event.event_id
     except BadMessage:
         return ""
-    return event.event_id
+    except Exception as problem:  # noqa: BLE001 - whatever a reader trips over, the letter is shown all the same
+        _log.error("a parked message confuses its reader", problem=repr(problem))
+        return ""
 
 
 def _type_names(cloud_type: str) -> tuple[str, ...]:

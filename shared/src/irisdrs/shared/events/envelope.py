@@ -131,6 +131,13 @@ def decode(message: bytes, readers: Readers = READERS) -> tuple[Envelope, Event]
     if len(message) > MAX_BYTES:
         raise BadMessage(f"A message of {len(message)} bytes: at most {MAX_BYTES} are read.")
     try:
+        return _decoded(message, readers)
+    except (ValueError, RecursionError) as error:  # an endless number, too deep: whoever tells it, no handler sees it
+        raise BadMessage(f"The message cannot be read: {_short(error)}.") from error
+
+
+def _decoded(message: bytes, readers: Readers) -> tuple[Envelope, Event]:
+    try:
         envelope = Envelope.model_validate_json(message, extra="ignore")
     except ValidationError as error:
         raise BadMessage(f"The message is no CloudEvents envelope: {_short(error)}.") from error

@@ -9,6 +9,9 @@ from irisdrs.shared.events.event import Event
 #: CloudEvents types, and the class that reads each.
 Readers = Mapping[str, type[Event]]
 
+#: Digits of a version at most: more are no version, and Python refuses to read thousands of them.
+_VERSION_DIGITS = 9
+
 
 def _kinds() -> Iterable[type[Event]]:
     """Every event class of the system: those that have a name on the bus."""
@@ -50,7 +53,7 @@ def reader(cloud_type: str, readers: Readers) -> type[Event]:
         return kind
     name, _, version = cloud_type.rpartition(".v")
     known = sorted({kind.version for told, kind in readers.items() if told.rpartition(".v")[0] == name})
-    if not known or not version.isdecimal():
+    if not known or not version.isdecimal() or len(version) > _VERSION_DIGITS:
         raise BadMessage(
             f"Unknown event type {cloud_type!r}.",
             remedy="Is the sender of a newer version? Then upgrade this service and re-drive the event.",
