@@ -172,6 +172,40 @@ class DeadLetterContract:
         found = await office.show(letter.id)
         assert (found.parked, found.letter) == (False, letter)
 
+    @pytest.mark.parametrize("action", list(Action))
+    async def test_copies_of_an_event_are_one_letter_that_is_sent_once(
+        self, bus: Bus, office: DeadLetterOffice, action: Action
+    ) -> None:
+        bodies = [encode(read(1), "edge"), *(encode(read(1), "archive/reconcile") for _ in range(3))]
+        for body, reason in zip(bodies, (BROKEN, LOST, BROKEN, BROKEN), strict=True):
+            await park(bus, body, reason, IMG1)
+        await park(bus, encode(read(2), "edge"), BROKEN, IMG1, BOTH)
+        letter, other, elsewhere = await office.waiting(ALL)
+        assert (letter.body.encode(), other.subject) == (bodies[0], read(2).subject)
+        (lost,) = await office.waiting(Selection(error="MissingReference"))
+        answer = await (
+            office.redrive([letter.id], "ada")
+            if action is Action.REDRIVE
+            else office.discard([letter.id], "ada", "test")
+        )
+        assert (answer.moved, answer.missing) == ([letter.id], [])
+        assert await office.waiting(ALL) == [other, elsewhere]
+        assert (await office.show(lost.id)).decisions[0].action is action  # nothing goes unrecorded
+        sent = [bodies[0]] if action is Action.REDRIVE else []
+        await bus.publish("iris.readout.read.written.IMG1", b"last", mandatory=True)
+        assert await take(bus, IMG1, len(sent) + 1) == [*sent, b"last"]
+
+    async def test_what_only_claims_the_id_of_an_event_is_no_copy_of_it(
+        self, bus: Bus, office: DeadLetterOffice
+    ) -> None:
+        body = encode(read(1), "edge")
+        damaged = json.dumps({**json.loads(body), "data": {}}).encode()
+        for one in (damaged, body, damaged):
+            await park(bus, one, BROKEN, IMG1)
+        letters = await office.waiting(ALL)
+        assert len({letter.event_id for letter in letters}) == 1
+        assert len(letters) == 3
+
     async def test_what_was_parked_again_is_another_letter(self, bus: Bus, office: DeadLetterOffice) -> None:
         await park(bus, b"1", BROKEN, IMG1)
         (letter,) = await office.waiting(ALL)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from irisdrs.shared.bus.port import Bus, Parked, Parking
 from irisdrs.shared.bus.topology import QUEUES, Queue
 from irisdrs.shared.crash_points import reach
+from irisdrs.shared.dead_letters.copies import by_event, ids
 from irisdrs.shared.dead_letters.letters import (
     Action,
     Decision,
@@ -65,11 +66,11 @@ class DeadLetters:
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def waiting(self, selection: Selection) -> list[Letter]:
-        """Letters that are parked, queue by queue, oldest first."""
+        """Letters that are parked, queue by queue, oldest first; of copies the oldest."""
         name = selection.queue_name()
         parked = await self._parked([queue for queue in self._queues if name in (None, queue.name)])
         letters = [Letter.of(one) for one in parked]
-        return [letter for letter in letters if selection.takes(letter, letter.parked_at)]
+        return [copies[0] for copies in by_event([one for one in letters if selection.takes(one, one.parked_at)])]
 
     async def decided(self, selection: Selection) -> list[Decision]:
         """Decisions that were carried out, oldest first."""
@@ -127,23 +128,23 @@ class DeadLetters:
         return Moved(moved=moved, missing=[one for one, letter in named.items() if letter not in moved])
 
     async def _move(self, parking: Parking, chosen: Collection[str], action: Action, by: str, reason: str) -> list[str]:
-        """Record and move the letters of one queue that are there still."""
-        mine = [one for one in parking.messages if one.id in chosen]
+        """Record and move the letters of one queue that are there still, with their copies: one of them is sent."""
+        events = by_event([Letter.of(one) for one in parking.messages])
+        mine = [copies for copies in events if any(one.id in chosen for one in copies)]
         for start in range(0, len(mine), BATCH):
             batch = mine[start : start + BATCH]
             at = datetime.now(UTC)
-            letters = {one.id: Letter.of(one) for one in batch}
+            letters = {one.id: one for copies in batch for one in copies}
             decisions = [Decision(action=action, by=by, at=at, reason=reason, letter=one) for one in letters.values()]
             taken = frozenset(await self._store.keys(PREFIX))
             await asyncio.gather(*(self._record(decision, taken) for decision in decisions))
             reach("dead_letters.recorded")
             if action is Action.REDRIVE:
-                await parking.redrive(letters.keys(), by)
-            else:
-                await parking.discard(letters.keys())
+                await parking.redrive([copies[0].id for copies in batch], by)
+            await parking.discard(letters.keys())
             if self._progress is not None:
                 self._progress(len(batch))
-        return list(dict.fromkeys(one.id for one in mine))
+        return [one for one in ids(letter for copies in mine for letter in copies) if one in chosen]
 
     async def _record(self, decision: Decision, taken: Collection[str]) -> None:
         """Write a decision under the next number that is free."""
