@@ -376,8 +376,7 @@ def test_float32_sums_of_a_hundred_reads_on_a_high_pedestal_are_as_good_as_float
         return  # which power a pixel takes depends on its own noise: compared in test_readout_optimal
     exact = np.tensordot(weights, reads.astype(np.float64), 1)
     error = (frame.data - exact) / (NOISE * np.sqrt(np.sum(weights**2)))
-    limit = 1e-4 if weighting is Weighting.LEAST_SQUARES else 1e-3  # r of noise is not quite 0: other weights
-    assert np.sqrt(np.mean(error**2)) < limit
+    assert np.sqrt(np.mean(error**2)) < 1e-4
 
 
 @pytest.mark.parametrize(
