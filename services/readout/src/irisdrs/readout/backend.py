@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from irisdrs.readout.accumulation import Offsets, Ramp, Sums, begin_ramp, every
 from irisdrs.readout.calibration import Calibration
+from irisdrs.readout.fitting import FitSettings, RampFit, fit_ramp
 from irisdrs.readout.sampling.coadd import close_rows
 from irisdrs.readout.sampling.growth import grow_rows
 from irisdrs.readout.sampling.options import FoldOptions, Mode
-from irisdrs.readout.sampling.reference_correction import reference_vectors
+from irisdrs.readout.sampling.reference_correction import DEFAULT_CORRECTION, ReferenceCorrection, reference_vectors
 from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.quality import Quality
 
@@ -257,6 +258,33 @@ class Processor:
             var_rnoise=sums.rnoise,
             dq=dq,
             saturated_fraction=_saturated_fraction(sums.seen[calibration.science]),
+        )
+
+    def fit(
+        self,
+        reads: NDArray[np.uint16],
+        calibration: Calibration,
+        times_s: NDArray[np.float64],
+        settings: FitSettings | None = None,
+        *,
+        use_read: NDArray[np.bool_] | None = None,
+        use_difference: NDArray[np.bool_] | None = None,
+        column_offset: NDArray[np.float32] | None = None,
+        row_offset: NDArray[np.float32] | None = None,
+        correction: ReferenceCorrection = DEFAULT_CORRECTION,
+    ) -> RampFit:
+        """Fit a ramp of which all reads are at hand; parameters and errors are those of `fit_ramp`."""
+        return fit_ramp(
+            self._rows,
+            reads,
+            calibration,
+            times_s,
+            settings or FitSettings(),
+            use_read,
+            use_difference,
+            column_offset,
+            row_offset,
+            correction,
         )
 
     def _rows(self, rows: int, work: Callable[[int, int], object]) -> None:
