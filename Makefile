@@ -71,6 +71,7 @@ bench: $(READY) $(SWIFT) rabbitmq
 	$(BIN)/python -m pytest -s tests/benchmarks -o python_files='bench_*.py'
 	$(BIN)/python tests/benchmarks/bench_readout_fold.py
 	$(BIN)/python tests/benchmarks/bench_readout_reference_pixels.py
+	$(BIN)/python tests/benchmarks/bench_readout_fit.py
 	$(BIN)/python tests/benchmarks/bench_simulator_read.py
 
 # How fast events and objects travel over RabbitMQ and S3.
