@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from irisdrs.readout.backend import ExposureState, Processor, RateFrame
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.membership import Membership, Slot
+from irisdrs.readout.preview import step_for
 from irisdrs.shared.data.fits import decode_read
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import CorruptObject
@@ -94,6 +95,12 @@ class Exposure:
         whole = len(self.membership.used) == self.membership.expected
         state, self.state = self.state, None
         return processor.close(state, Quality.GOOD if whole else Quality.DROPOUT)
+
+    def live(self, processor: Processor) -> RateFrame | None:
+        """What is folded so far, as finely as a picture needs it; None before there is anything to see."""
+        if self.state is None or len(self.membership.used) < 2:  # one read has no slope
+            return None
+        return processor.live(self.state, step=step_for(self.membership.sampling.shape))
 
     def start_again(self) -> None:
         """Forget what was folded and announced: the reads that are used have changed."""

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 import structlog
 
 from irisdrs.readout.exposure import Exposure
-from irisdrs.readout.membership import Membership
+from irisdrs.readout.membership import Membership, Slot
+from irisdrs.readout.preview import Turn
 from irisdrs.readout.workshop import Workshop
 from irisdrs.shared.bus.topology import readout_queue
 from irisdrs.shared.errors import Fatal, IrisError, MissingReference, NotDue
@@ -41,6 +42,7 @@ class DetectorHandlers:
 
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
+        self._preview_turn = Turn()
         self._exposures: OrderedDict[ExposureId, Exposure] = OrderedDict()
 
     def handlers(self) -> Handlers:
@@ -61,7 +63,7 @@ class DetectorHandlers:
         return [due]
 
     async def on_read_written(self, event: ReadWritten) -> Sequence[Event]:
-        """Fold the read and those that can follow it; return the frame if that completes the exposure.
+        """Fold the read and those that can follow it; return the frame if that completes the exposure, else a preview.
 
         Raises
         ------
@@ -85,7 +87,7 @@ class DetectorHandlers:
             await self._workshop.look(exposure)  # a gap: is what is missing in the store already?
         frame = await self._advance(exposure, event)
         if slot not in membership.lost:
-            return frame
+            return frame or await self._preview(exposure, slot)
         if not frame:
             raise membership.lost[slot]
         return [*frame, _left_out(event, membership.lost[slot])]  # the frame without it must be announced all the same
@@ -173,6 +175,12 @@ class DetectorHandlers:
         if exposure.announced is not None or not exposure.membership.complete or not exposure.membership.used:
             return []
         return exposure.done(await self._workshop.make_frame(exposure), event.event_id)
+
+    async def _preview(self, exposure: Exposure, slot: Slot) -> Sequence[Event]:
+        """A picture of the exposure with this read, if one is due."""
+        if slot not in exposure.membership.used or exposure.announced is not None or not self._preview_turn.take():
+            return []
+        return await self._workshop.preview(exposure)
 
     def _again(self, exposure: Exposure, event: Event) -> list[FrameReady]:
         """The announcement once more, when the event that gave it is told again: it was not settled then."""

@@ -14,15 +14,17 @@ from irisdrs.readout.backend import ExposureState, Processor
 from irisdrs.readout.calibration import REFERENCE_TYPES, Calibration
 from irisdrs.readout.exposure import Decoded, Exposure
 from irisdrs.readout.membership import Slot
+from irisdrs.readout.preview import PNG, picture
 from irisdrs.shared.crash_points import reach
-from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference, WrongShape
+from irisdrs.shared.errors import CorruptObject, Fatal, IrisError, MissingReference, WrongShape
 from irisdrs.shared.events.facts import FrameReady
 from irisdrs.shared.events.metadata import from_metadata, to_metadata
+from irisdrs.shared.events.telemetry import PreviewUpdated
 from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.identity import inputs_hash
 from irisdrs.shared.observation import ObservationPlan
 from irisdrs.shared.references import References
-from irisdrs.shared.store.keys import exposure_prefix, observation_key, product_key, version_prefix
+from irisdrs.shared.store.keys import exposure_prefix, observation_key, preview_key, product_key, version_prefix
 from irisdrs.shared.store.port import Store
 
 #: Calibrations that are kept in memory: one for each detector. At 4096 x 4096 each takes 0.57 GB, and 2 s to load.
@@ -103,6 +105,34 @@ class Workshop:
         except BaseException:
             exposure.start_again()  # the sums are used up: the next attempt folds the reads anew
             raise
+
+    async def preview(self, exposure: Exposure) -> list[PreviewUpdated]:
+        """Put a picture of what is folded so far, and announce it; without one, the frame is made all the same."""
+        membership = exposure.membership
+        try:
+            live = await self._in_thread(exposure.live, self._processor)
+            if live is None:
+                return []
+            data = await self._in_thread(picture, live.data, live.dq)
+            wanted = inputs_hash(frame.recipe_of(membership), membership.inputs())
+            key = preview_key(exposure.night, membership.exposure, len(membership.used), wanted)
+            put = await self._store.put(key, data, media_type=PNG)
+        except (IrisError, OSError) as problem:
+            _log.warning("no preview", exposure=str(membership.exposure), problem=str(problem))
+            return []
+        identity = membership.exposure
+        return [
+            PreviewUpdated(
+                observation=identity.observation,
+                exposure_type=identity.type,
+                exposure=identity.number,
+                detector=identity.detector,
+                night=exposure.night,
+                object=put.stored.ref,
+                read=len(membership.used),
+                reads=membership.expected,
+            )
+        ]
 
     async def _make_frame(self, exposure: Exposure) -> FrameReady:
         header, photons_end, membership = exposure.header, exposure.photons_end, exposure.membership

@@ -4,6 +4,8 @@
 - facts of an exposure, beside its reads: ``started.json``, ``ended.json``, ``aborted.json``,
   ``failed-{ramp:04}-{read:05}.json``
 - product: ``{level}/2034/08/01/{observation}/{product}/{inputs hash[:16]}-{job hash[:16]}.fits``
+- preview of an exposure that is read out: ``previews/2034/08/01/{observation}/{type}0-{number}/{detector}/``
+  ``{reads:05}-{inputs hash[:16]}.png``: nothing needs it later
 - facts of an observation: ``observations/2034-08-01/{observation}.json``, and ``{observation}.ended.json`` beside it
 """
 
@@ -63,3 +65,8 @@ def version_prefix(night: date, product: ProductId, inputs_hash: str) -> str:
 def product_key(night: date, product: ProductId, inputs_hash: str, job_hash: str) -> str:
     """Key of one version of a product."""
     return f"{version_prefix(night, product, inputs_hash)}{job_hash[:16]}.fits"
+
+
+def preview_key(night: date, exposure: ExposureId, reads: int, inputs_hash: str) -> str:
+    """Key of a picture of the first reads of an exposure."""
+    return f"previews/{exposure_prefix(night, exposure).removeprefix('0/')}{reads:05d}-{inputs_hash[:16]}.png"
