@@ -94,7 +94,7 @@ def playground(references: tuple[ObservationPlan, Path], tmp_path: Path, monkeyp
         try:
             async with run(settings, retry_delays_s=(0.2, 0.5, 1.0), recirculate_s=0.2) as system:
                 transport = httpx.ASGITransport(app=web_application(system))
-                async with httpx.AsyncClient(transport=transport, base_url="http://archive") as client:
+                async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                     yield Playground(system, plan, client)
         finally:
             crash_points.disarm()

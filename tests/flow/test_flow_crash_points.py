@@ -115,7 +115,7 @@ async def ground(tmp_path_factory: pytest.TempPathFactory, points: Path) -> Asyn
     plan = draft.model_copy(update={"crds_context": prepare_references(draft, settings.crds_dir, 0)})
     async with run(settings, retry_delays_s=(0.2, 0.5, 1.0), recirculate_s=0.2) as system:
         transport = httpx.ASGITransport(app=web_application(system))
-        async with httpx.AsyncClient(transport=transport, base_url="http://archive") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield Ground(system, client, plan)
 
 

@@ -31,6 +31,7 @@ from irisdrs.shared.service import Compose, Platform, Round, Service
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.status import SystemStatus, of_process
 from irisdrs.shared.store.directory import DirectoryStore
+from irisdrs.shared.web_guard import WebGuard
 from irisdrs.shared.web_server import serving
 
 _log = structlog.get_logger(__name__)
@@ -206,9 +207,11 @@ def web_application(system: EmbeddedSystem) -> FastAPI:
     """The services' web applications and the intake of events from other processes on this machine.
 
     The intake takes structured CloudEvents only: a page of another origin cannot send that content type without
-    asking first, and is never allowed to.
+    asking first, and is never allowed to. One that has its own name point here is refused by that name.
     """
     app = FastAPI(title="IRIS DRS", docs_url=None, redoc_url=None, openapi_url=None)
+    settings = system.settings
+    app.add_middleware(WebGuard, bound_to=settings.archive_host, names=settings.names)
 
     @app.post("/bus/events", status_code=202)
     async def take_event(request: Request) -> Response:

@@ -33,6 +33,11 @@ class HostSettings(BaseSettings):
     health_port: int = Field(default=0, ge=0, le=65535, description="Port of health and metrics; 0: any free one")
     archive_host: str = Field(default="127.0.0.1", description="Address of page, REST and event intake")
     archive_port: int = Field(default=8080, ge=0, le=65535, description="Port of page, REST and event intake")
+    archive_names: str = Field(
+        default="",
+        description="More names under which others reach an embedded system, separated by commas; "
+        "loopback and archive_host are two anyway, and a request under any other name is refused",
+    )
     spool_dir: Path | None = Field(default=None, description="Spool of the edge, on a local disk; default: in data_dir")
     spool_max_bytes: int = Field(
         default=200_000_000_000, gt=0, description="Bound of a spool; 30 minutes at full load are 165 GB compressed"
@@ -50,6 +55,11 @@ class HostSettings(BaseSettings):
     def crds_dir(self) -> Path:
         """Root of the CRDS cache (`CRDS_PATH`)."""
         return self.data_dir / "crds"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of `archive_names`."""
+        return tuple(name.strip() for name in self.archive_names.split(",") if name.strip())
 
     def spool_of(self, observation: str) -> Path:
         """Where the edge spools an observation."""
