@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.contract.test_contract_dead_letters import BROKEN, IMG1, LOST, park, read, take
 from typer.testing import CliRunner, Result
 
 from irisdrs.shared.adapters import local_references
 from irisdrs.shared.bus.memory import MemoryBus
+from irisdrs.shared.bus.port import ParkingReason
 from irisdrs.shared.bus.rabbitmq import RabbitMQBus
 from irisdrs.shared.dead_letters.command import app
 from irisdrs.shared.dead_letters.letters import NoSuchLetter
@@ -144,3 +146,28 @@ async def test_works_at_the_broker_and_the_store(
         assert datetime.fromisoformat(decision["at"]).utcoffset() == datetime.now(UTC).utcoffset()
     finally:
         await bus.close()
+
+
+async def test_a_page_that_has_its_name_point_here_is_not_obeyed(url: str, system: EmbeddedSystem) -> None:
+    evil = {"host": "evil.example", "origin": "http://evil.example"}
+    async with httpx.AsyncClient(base_url=url, headers=evil, trust_env=False) as client:
+        order = {"ids": [one.id for one in await system.bus.parked(IMG1)], "by": "mallory", "reason": "none"}
+        for path in ("/bus/dead-letters/discard", "/bus/dead-letters/redrive", "/bus/events"):
+            assert (await client.post(path, json=order)).status_code == 421
+        assert (await client.get("/bus/dead-letters")).status_code == 421
+    assert len(await system.bus.parked(IMG1)) == 2
+
+
+async def test_control_characters_do_not_reach_a_terminal(run: Run, url: str, system: EmbeddedSystem) -> None:
+    evil = "\x1b]0;evil\x07\x9b2J\u202e"
+    await park(system.bus, evil.encode(), ParkingReason(f"X{evil}", f"m{evil}", f"tb{evil}"), IMG1)
+    letters = json.loads((await run("list", "--url", url, "--json")).stdout)
+    strange = letters[-1]
+    assert strange["body"] == evil
+    shown = [await run("list", "--url", url), await run("show", strange["id"], "--url", url)]
+    await run("discard", strange["id"], "--reason", f"because{evil}", "--by", "ada", "--url", url)
+    shown += [await run("list", "--decided", "--url", url), await run("show", strange["id"], "--url", url, "--json")]
+    for answer in shown:
+        assert answer.exit_code == 0
+        assert not set(evil[:1] + "\x07\x9b\u202e") & set(answer.stdout)
+    assert r"X\x1b]0;evil\x07\x9b2J\u202e" in shown[1].stdout

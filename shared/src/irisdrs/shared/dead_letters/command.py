@@ -221,7 +221,10 @@ async def _moved(action: Action, ids: Sequence[str], by: str, reason: str, url: 
 def _show(as_json: bool, facts: BaseModel | list[Letter] | list[Decision], text: object, console: Console) -> None:
     if not as_json:
         console.print(text)
-    elif isinstance(facts, BaseModel):
-        typer.echo(facts.model_dump_json(indent=2))
-    else:
-        typer.echo(json.dumps([one.model_dump(mode="json") for one in facts], indent=2))
+        return
+    plain = (
+        facts.model_dump(mode="json")
+        if isinstance(facts, BaseModel)
+        else [one.model_dump(mode="json") for one in facts]
+    )
+    typer.echo(json.dumps(plain, indent=2))  # in ASCII: nothing in it steers a terminal

@@ -1,6 +1,7 @@
 """Dead letters as a terminal shows them."""
 
 import json
+import unicodedata
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -26,7 +27,7 @@ def letter_table(letters: Sequence[Letter], width: int) -> Table:
         table.add_column("message")
     for letter in letters:
         cells = [letter.id, _time(letter.parked_at), _queue(letter.queue), letter.error_class, _event(letter)]
-        table.add_row(*map(Text, [*cells, letter.message] if width >= WIDE else cells))
+        table.add_row(*map(_text, [*cells, letter.message] if width >= WIDE else cells))
     return table
 
 
@@ -36,7 +37,7 @@ def decision_table(decisions: Sequence[Decision]) -> Table:
     for decision in decisions:
         letter = decision.letter
         cells = (letter.id, _time(decision.at), PAST[decision.action], decision.by, decision.reason, _event(letter))
-        table.add_row(*map(Text, cells))
+        table.add_row(*map(_text, cells))
     return table
 
 
@@ -47,13 +48,13 @@ def letter_page(found: Found) -> RenderableType:
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, value in _facts(letter):
-        facts.add_row(name, Text(value))
+        facts.add_row(name, _text(value))
     facts.add_row("state", "parked" if found.parked else PAST[found.decisions[-1].action])
     for number, decision in enumerate(found.decisions, 1):
         effect = "" if number == len(found.decisions) and not found.parked else ", without effect"
         why = f": {decision.reason}" if decision.reason else ""
-        facts.add_row("decision", Text(f"{_time(decision.at)} {decision.action} by {decision.by}{why}{effect}"))
-    return Group(facts, Text(), Text(letter.traceback or "(no traceback)"), Text(), Text(_readable(letter)))
+        facts.add_row("decision", _text(f"{_time(decision.at)} {decision.action} by {decision.by}{why}{effect}"))
+    return Group(facts, Text(), _text(letter.traceback or "(no traceback)"), Text(), _text(_readable(letter)))
 
 
 def _facts(letter: Letter) -> Iterator[tuple[str, str]]:
@@ -67,6 +68,18 @@ def _facts(letter: Letter) -> Iterator[tuple[str, str]]:
     yield "event id", letter.event_id
     yield "subject", letter.subject
     yield "observation", letter.correlation
+
+
+def _text(text: str) -> Text:
+    """A text of others with what would steer a terminal made visible."""
+    return Text("".join(map(_visible, text)))
+
+
+def _visible(character: str) -> str:
+    # Cc: ESC, BEL and the like; Cf: those that turn the direction of what follows, or take no room.
+    if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf"):
+        return character
+    return character.encode("unicode_escape").decode()
 
 
 def _readable(letter: Letter) -> str:
