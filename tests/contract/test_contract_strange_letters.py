@@ -2,20 +2,25 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aio_pika
+import httpx
 import pytest
 from aio_pika.abc import HeadersType
+from fastapi import FastAPI
 from tests.contract.test_contract_dead_letters import ALL, BROKEN, IMG1, USED, park, read, take
 
 from irisdrs.shared.bus.memory import MemoryBus
 from irisdrs.shared.bus.rabbitmq import RabbitMQBus
-from irisdrs.shared.dead_letters.letters import Decision
-from irisdrs.shared.dead_letters.office import DeadLetters
+from irisdrs.shared.dead_letters.letters import Action, Decision
+from irisdrs.shared.dead_letters.office import PREFIX, DeadLetters
+from irisdrs.shared.dead_letters.web import dead_letter_routes
 from irisdrs.shared.errors import BadMessage
 from irisdrs.shared.events import decode, encode
 from irisdrs.shared.store.directory import DirectoryStore
+from irisdrs.shared.store.port import JSON
 
 
 def changed(**fields: object) -> bytes:
@@ -73,6 +78,36 @@ async def test_half_a_surrogate_pair_is_shown_escaped(bus: MemoryBus, tmp_path: 
     await park(bus, STRANGE["half a surrogate pair"], BROKEN, IMG1)
     (letter,) = await DeadLetters(bus, DirectoryStore(tmp_path), USED).waiting(ALL)
     assert (letter.subject, letter.event_id) == (r"\ud800", r"\udfff")
+
+
+async def test_a_discard_counts_though_an_earlier_clock_was_fast(bus: MemoryBus, tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    office = DeadLetters(bus, store, USED)
+    await park(bus, encode(read(1), "edge"), BROKEN, IMG1)
+    (letter,) = await office.waiting(ALL)
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    redriven = Decision(action=Action.REDRIVE, by="ada", at=soon, reason="", letter=letter)
+    other = redriven.model_copy(update={"letter": letter.model_copy(update={"id": "0" * 12})})  # parked before
+    for decision in (redriven, other):
+        key = f"{PREFIX}{decision.letter.id}-001.json"
+        await store.put(key, decision.model_dump_json().encode(), media_type=JSON)
+    await office.discard([letter.id], "grace", "hopeless")
+    assert read(1).event_id in await office.held()
+    decided = {one.letter.id: one for one in await office.decided(ALL)}
+    assert (decided[letter.id].by, decided[letter.id].at) == ("grace", soon + timedelta(microseconds=1))
+    assert [one.by for one in (await office.show(letter.id)).decisions] == ["ada", "grace"]
+
+
+async def test_a_time_without_a_zone_is_utc(bus: MemoryBus, tmp_path: Path) -> None:
+    app = FastAPI()
+    app.include_router(dead_letter_routes(DeadLetters(bus, DirectoryStore(tmp_path), USED)))
+    await park(bus, b"{}", BROKEN, IMG1)
+    far = "9999-12-31T23:59:59-23:59"
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://iris") as client:
+        for query, found in {"since=2026-01-01": 1, "until=2026-01-01T00:00:00": 0, f"until={far}": 1}.items():
+            answer = await client.get(f"/bus/dead-letters?{query}")
+            assert (answer.status_code, len(answer.json())) == (200, found)
+            assert (await client.get(f"/bus/dead-letters/decided?{query}")).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 import base64
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Literal, Protocol, Self
+from typing import Annotated, Literal, Protocol, Self
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from irisdrs.shared.bus.port import Parked
 from irisdrs.shared.bus.topology import QUEUES
@@ -115,6 +115,13 @@ class Moved(_Fact):
     missing: list[str] = Field(description="Those that are not parked, as they were named")
 
 
+def _in_utc(when: datetime) -> datetime:
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+_Instant = Annotated[datetime, AfterValidator(_in_utc)]
+
+
 class Selection(_Fact):
     """Which letters. What is not given selects nothing away.
 
@@ -127,14 +134,14 @@ class Selection(_Fact):
     type : str, optional
         Event type: ``FrameReady``, ``frame.ready`` or the whole CloudEvents type.
     since, until : datetime, optional
-        When it was parked, or decided about.
+        When it was parked, or decided about; UTC where no zone is given.
     """
 
     queue: str | None = None
     error: str | None = None
     type: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: _Instant | None = None
+    until: _Instant | None = None
 
     def queue_name(self) -> str | None:
         """Whole name of the queue, if one is given.

@@ -7,7 +7,7 @@ without effect: the message is parked still, and can be decided about again.
 import asyncio
 import itertools
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
@@ -133,9 +133,12 @@ class DeadLetters:
         mine = [copies for copies in events if any(one.id in chosen for one in copies)]
         for start in range(0, len(mine), BATCH):
             batch = mine[start : start + BATCH]
-            at = datetime.now(UTC)
             letters = {one.id: one for copies in batch for one in copies}
-            decisions = [Decision(action=action, by=by, at=at, reason=reason, letter=one) for one in letters.values()]
+            times = _Times(await self._decisions())
+            decisions = [
+                Decision(action=action, by=by, at=times.after_all(one), reason=reason, letter=one)
+                for one in letters.values()
+            ]
             taken = frozenset(await self._store.keys(PREFIX))
             await asyncio.gather(*(self._record(decision, taken) for decision in decisions))
             reach("dead_letters.recorded")
@@ -169,6 +172,28 @@ class DeadLetters:
                 self._known[key] = Decision.model_validate_json(await self._store.get(stored.ref))
             except (ValidationError, CorruptObject) as problem:
                 _log.error("a decision about a dead letter cannot be read", key=key, problem=str(problem))
+
+
+class _Times:
+    """When decisions are made: by the clock here, but after every earlier one about the same letter or event.
+
+    The last one counts, and the clock of whoever made an earlier one may be fast.
+    """
+
+    def __init__(self, decisions: Sequence[Decision]) -> None:
+        self._now = datetime.now(UTC)
+        self._last: dict[tuple[str, str], datetime] = {}
+        for decision in decisions:
+            for about in _about(decision.letter):
+                self._last[about] = max(decision.at, self._last.get(about, decision.at))
+
+    def after_all(self, letter: Letter) -> datetime:
+        earlier = [self._last[about] + timedelta(microseconds=1) for about in _about(letter) if about in self._last]
+        return max([self._now, *earlier])
+
+
+def _about(letter: Letter) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("", letter.id), (letter.queue, letter.event_id)
 
 
 def _key(letter_id: str, number: int) -> str:
