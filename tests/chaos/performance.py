@@ -61,7 +61,7 @@ class Performance:
         #: How an event of the edge is sent; a case may put something else in.
         self.send: Callable[[Event], Awaitable[None]] = self.publish
         #: What happens to a read and its bytes before they are spooled.
-        self.before: Callable[[ReadWritten, bytes], Awaitable[None]] = _nothing
+        self.before: Callable[[ReadWritten, bytes], Awaitable[None]] | None = None
         #: Tells the time (UTC) of the detectors; None: as planned.
         self.clock: Callable[[], datetime] | None = None
         #: Which parked events the case is to blame for, and how many there must be at least.
@@ -139,10 +139,6 @@ class Performance:
             await self.send(event)
             self.told += 1
             self.told_s = time.monotonic()
-
-
-async def _nothing(_: ReadWritten, __: bytes) -> None:
-    """Let a read be."""
 
 
 #: What happens to a night: it runs beside it.

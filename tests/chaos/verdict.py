@@ -62,14 +62,15 @@ class WitnessedEdge(Edge):
     """An edge that the ledger looks over its shoulder: it hashes what is spooled itself."""
 
     account: Account
-    #: What happens to a read before it is spooled.
-    before: Callable[[ReadWritten, bytes], Awaitable[None]]
+    #: What happens to a read before it is spooled; None: nothing.
+    before: Callable[[ReadWritten, bytes], Awaitable[None]] | None = None
 
     async def write_packed(self, event: ReadWritten, data: bytes) -> None:
         """Note what is spooled, and spool it."""
         read = ReadId(event.exposure_id, event.ramp, event.read)
         self.account.reads[str(read)] = hashlib.sha256(data).hexdigest()
-        await self.before(event, data)
+        if self.before is not None:
+            await self.before(event, data)
         await super().write_packed(event, data)
 
 
