@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import pytest
+import structlog
 from minio import Minio
 from minio.deleteobjects import DeleteObject
 from pydantic import SecretStr
@@ -32,6 +33,14 @@ def unavailable(problem: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(problem)
     pytest.skip(problem)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Undo what a command that runs inside of the test process has set up for its logs."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
