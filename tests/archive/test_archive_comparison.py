@@ -50,7 +50,7 @@ def whole() -> Catalogued:
         exposures={EXPOSURE: "ended"},
         rows=dict.fromkeys([*READS, RAW, IMAGE], True),
         current={RAW: "5a" * 32},
-        reduced={"5a" * 32},
+        inputs={IMAGE: {"5a" * 32}},
     )
 
 
@@ -158,8 +158,25 @@ def test_the_current_raw_frame_is_reduced_and_an_older_one_need_not_be() -> None
     assert found([*ALL, newer], rows).wanted == ()  # not current: nobody has to reduce it
     rows.current = {newer: "6b" * 32}
     assert missed(found([*ALL, newer], rows)) == [(FrameReady, name(newer))]
-    rows.reduced.add("6b" * 32)
+    rows.inputs[IMAGE].add("6b" * 32)
     assert found([*ALL, newer], rows).wanted == ()
+
+
+def test_a_raw_frame_whose_reduced_frame_is_gone_from_the_store_is_announced_again() -> None:
+    result = found([key for key in ALL if key != IMAGE], whole())
+    assert missed(result) == [(FrameReady, name(RAW))]
+    assert result.absent == (IMAGE,)
+    assert not result.whole
+
+
+def test_an_exposure_whose_raw_frame_is_gone_from_the_store_ends_again() -> None:
+    result = found([key for key in ALL if key != RAW], whole())
+    assert missed(result) == [(ExposureEnded, "ended.json")]
+
+
+def test_everything_that_is_missed_says_what_is_wrong_without_it() -> None:
+    results = [found(ALL, Catalogued()), found([STARTED, *READS], Catalogued()), found(ALL[:-1], whole())]
+    assert all(wanted.why for result in results for wanted in result.wanted)
 
 
 def test_a_frame_of_the_spectrograph_is_not_reduced() -> None:
@@ -168,7 +185,7 @@ def test_a_frame_of_the_spectrograph_is_not_reduced() -> None:
     raw = frame(1, "raw", exposure=exposure)
     reads = [read_key(NIGHT, exposure, 1, read, SHA) for read in (1, 2)]
     keys = [fact("started", exposure), fact("ended", exposure), *reads, raw]
-    rows = Catalogued("ended", {exposure: "ended"}, dict.fromkeys([*reads, raw], True), {raw: SHA}, set(), [])
+    rows = Catalogued("ended", {exposure: "ended"}, dict.fromkeys([*reads, raw], True), {raw: SHA})
     assert compare(plan, True, contents(plan, keys), rows).whole
 
 

@@ -206,8 +206,10 @@ class DeadLetterContract:
         assert len({letter.event_id for letter in letters}) == 1
         assert len(letters) == 3
 
-    async def test_what_was_parked_again_is_another_letter(self, bus: Bus, office: DeadLetterOffice) -> None:
-        await park(bus, b"1", BROKEN, IMG1)
+    async def test_what_was_parked_again_is_another_letter_that_names_the_first(
+        self, bus: Bus, office: DeadLetterOffice
+    ) -> None:
+        await park(bus, encode(read(1), "edge"), BROKEN, IMG1)
         (letter,) = await office.waiting(ALL)
         await office.redrive([letter.id], "ada")
         async with bus.consume(IMG1) as deliveries:
@@ -215,6 +217,9 @@ class DeadLetterContract:
         (again,) = await office.waiting(ALL)
         assert again.id != letter.id
         assert (again.redriven_by, again.error_class) == ("ada", "MissingReference")
+        (before,) = (await office.show(again.id)).same_event
+        assert (before.letter, before.by) == (letter, "ada")
+        assert (await office.show(letter.id)).same_event == []
 
     async def test_two_who_redrive_the_same_move_each_letter_once(self, bus: Bus, office: DeadLetterOffice) -> None:
         bodies = [str(number).encode() for number in range(8)]
@@ -334,6 +339,10 @@ async def test_another_page_cannot_decide(client: httpx.AsyncClient) -> None:
     assert answer.status_code == 422
     answer = await client.post("/bus/dead-letters/redrive", content=b" " * 100_000, headers={"content-type": JSON})
     assert answer.status_code == 413
+    for length in ("many", "²", ""):
+        headers = [(b"content-type", JSON.encode()), (b"content-length", length.encode())]
+        answer = await client.post("/bus/dead-letters/redrive", content=b"{}", headers=headers)
+        assert answer.status_code == 413
 
 
 async def test_what_is_no_host_is_said_to_be_none() -> None:

@@ -182,6 +182,23 @@ async def test_a_parked_event_is_not_announced_again_and_what_is_wrong_is_report
         assert await ground.parked() == {"iris.q.archive": ["CorruptObject"]}
 
 
+async def test_a_product_that_was_deleted_from_the_store_is_made_again(playground: Any, plan: ObservationPlan) -> None:
+    async with playground("data", plan) as ground:
+        products = await played(ground)
+        store, before = ground.system.platform.store, rows(catalogue(ground))
+        raw, image = [(await store.keys(level))[0] for level in ("1/", "2/")]
+        contents = {key: await store.get((await store.head(key)).ref) for key in (raw, image)}
+        for key in contents:
+            (ground.system.settings.store_dir / key).unlink()
+        assert {row["key"] for row in (await report(ground))["orphans"]} == {raw, image}
+        assert await ground.system.do_rounds("reconcile-all") > 0
+        await ground.system.bus.quiet()
+        assert {key: await store.get((await store.head(key)).ref) for key in contents} == contents
+        assert (await report(ground))["orphans"] == []
+        assert (await ground.products(), rows(catalogue(ground))) == (products, before)
+        assert await ground.parked() == {}
+
+
 async def test_the_command_announces_what_was_missed(playground: Any, plan: ObservationPlan) -> None:
     async with playground("data", plan) as ground, serve_web(ground.system) as url:
         await played(ground)

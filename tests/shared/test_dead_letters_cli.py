@@ -85,10 +85,16 @@ async def test_shows_one_with_its_traceback_and_decisions(run: Run, url: str) ->
     assert isinstance((await run("show", "no-id", "--url", url)).exception, NoSuchLetter)
 
 
+async def test_a_pipe_breaks_no_line(run: Run, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS")
+    (line,) = (line for line in (await run("list", "--url", url)).stdout.splitlines() if read(1).subject in line)
+    assert "truncated" in line
+
+
 async def test_redrives_and_discards_and_says_who_did(run: Run, url: str, system: EmbeddedSystem) -> None:
     one, two = json.loads((await run("list", "--url", url, "--json")).stdout)
     answer = await run("redrive", one["id"][:8], "f" * 12, "--by", "ada", "--url", url)
-    assert (answer.exit_code, answer.stdout) == (1, "1 dead letters were re-driven.\n")
+    assert (answer.exit_code, answer.stdout) == (1, "1 dead letter was re-driven.\n")
     assert f"{'f' * 12} is not parked" in answer.stderr
     assert await take(system.bus, IMG1, 1) == [one["body"].encode()]
     answer = await run("discard", two["id"], "--reason", "a test", "--by", "grace", "--url", url, "--json")
@@ -105,7 +111,7 @@ async def test_all_must_be_confirmed(run: Run, url: str, system: EmbeddedSystem)
     assert refused.exit_code == 2
     assert "--yes" in refused.stderr
     answer = await run("redrive", "--all", "--error", "CorruptObject", "--yes", "--url", url)
-    assert (answer.exit_code, answer.stdout) == (0, "1 dead letters were re-driven.\n")
+    assert (answer.exit_code, answer.stdout) == (0, "1 dead letter was re-driven.\n")
     assert [parked.reason for parked in await system.bus.parked(IMG1)] == [LOST]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -92,8 +93,9 @@ async def _tell(settings: HostSettings, url: str, missed: list[MissedRow]) -> No
 
 def _print(report: Report, missed: list[MissedRow], dry_run: bool, console: Console) -> None:
     held = [row for row in report.missed if row.held]
-    _table(console, "missed", ("event", "subject"), [(_short(row.type), row.subject) for row in missed])
-    _table(console, "parked or discarded", ("event", "subject"), [(_short(row.type), row.subject) for row in held])
+    columns = ("event", "subject", "why")
+    for title, rows in (("missed", missed), ("parked or discarded", held)):
+        _table(console, title, columns, [(_short(row.type), row.subject, row.why) for row in rows])
     _table(console, "orphans", ("key", "why"), [(row.key, row.reason) for row in report.orphans])
     _table(console, "conflicts", ("product", "key"), [(row.product_id, row.key) for row in report.conflicts])
     told = "to be announced" if dry_run else "announced again"
@@ -105,7 +107,7 @@ def _print(report: Report, missed: list[MissedRow], dry_run: bool, console: Cons
     )
 
 
-def _table(console: Console, title: str, columns: tuple[str, str], rows: list[tuple[str, str]]) -> None:
+def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if not rows:
         return
     table = Table(*columns, title=f"{title}: {len(rows)}", title_justify="left", box=None)

@@ -135,6 +135,8 @@ class DetectorHandlers:
 
     async def _close(self, event: ExposureEnded | ExposureDue, sampling: Sampling) -> Sequence[Event]:
         exposure = await self._exposure(event, sampling)
+        if exposure.announced is not None and not await self._workshop.has(exposure.announced):
+            exposure.start_again()  # somebody has deleted the frame: it is made again
         if exposure.announced is not None and len(exposure.membership.used) == exposure.membership.expected:
             return self._again(exposure, event)
         await self._workshop.look(exposure)

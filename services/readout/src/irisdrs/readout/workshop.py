@@ -77,6 +77,10 @@ class Workshop:
         membership.position = membership.expected
         return from_metadata(FrameReady, stored)
 
+    async def has(self, announced: FrameReady) -> bool:
+        """Whether a frame is in the store still."""
+        return await self._store.head(announced.object.key) is not None
+
     async def fold(self, exposure: Exposure) -> None:
         """Fold the reads that follow one another, from where the exposure stands."""
         while (following := exposure.membership.next()) is not None:

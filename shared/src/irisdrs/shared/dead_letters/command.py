@@ -3,6 +3,7 @@
 import asyncio
 import getpass
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -60,7 +61,7 @@ def list_(
 ) -> None:
     """List what is parked, queue by queue, oldest first."""
     selection = _selection(queue, error, event_type, since, until)
-    console = Console()
+    console = _console()
     if decided:
         decisions = asyncio.run(_decided(selection, url))
         _show(as_json, decisions, tables.decision_table(decisions) if decisions else "Nothing was decided.", console)
@@ -78,7 +79,7 @@ def show(
 ) -> None:
     """Show one dead letter: the event, the error with its traceback, and what was decided about it."""
     found = asyncio.run(_found(letter_id, url))
-    _show(as_json, found, tables.letter_page(found), Console())
+    _show(as_json, found, tables.letter_page(found), _console())
 
 
 @app.command()
@@ -145,16 +146,22 @@ def _decide(
     if every:
         ids = [letter.id for letter in asyncio.run(_waiting(selection, url))]
         if ids and not yes:
-            _confirm(f"{action.capitalize()} {len(ids)} dead letters?")
+            _confirm(f"{action.capitalize()} {tables.counted(len(ids))}?")
     moved = asyncio.run(_moved(action, ids, by or _login(), reason, url)) if ids else Moved(moved=[], missing=[])
-    what = f"{len(moved.moved)} dead letters were {tables.PAST[action]}."
-    _show(as_json, moved, what, Console())
+    what = f"{tables.counted(len(moved.moved))} {'was' if len(moved.moved) == 1 else 'were'} {tables.PAST[action]}."
+    _show(as_json, moved, what, _console())
     for one in moved.missing:
-        Console(stderr=True).print(
-            f"{one} is not parked: `iris dead-letters show {one}` says what became of it.", markup=False
-        )
+        typer.echo(f"{one} is not parked. `iris dead-letters list --decided` has what was decided before.", err=True)
     if moved.missing:
         raise typer.Exit(1)
+
+
+def _console() -> Console:
+    """The terminal, or a pipe, in which no line is broken."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = tables.UNBOUNDED
+    return console
 
 
 def _confirm(question: str) -> None:

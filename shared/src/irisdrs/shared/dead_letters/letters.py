@@ -106,6 +106,9 @@ class Found(_Fact):
     letter: Letter
     parked: bool = Field(description="Whether it is parked still")
     decisions: list[Decision] = Field(description="Oldest first; the last one was carried out, unless it is parked")
+    same_event: list[Decision] = Field(
+        default=[], description="About the same event, parked from the same queue under another id; oldest first"
+    )
 
 
 class Moved(_Fact):

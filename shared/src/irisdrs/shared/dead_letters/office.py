@@ -90,7 +90,13 @@ class DeadLetters:
             )
         about = [decision for decision in decisions if decision.letter.id == found]
         letter = Letter.of(parked[found]) if found in parked else about[-1].letter
-        return Found(letter=letter, parked=found in parked, decisions=about)
+        event = letter.queue, letter.event_id
+        others = [
+            decision
+            for decision in decisions
+            if letter.event_id and (decision.letter.queue, decision.letter.event_id) == event and decision not in about
+        ]
+        return Found(letter=letter, parked=found in parked, decisions=about, same_event=others)
 
     async def redrive(self, ids: Sequence[str], by: str, reason: str = "") -> Moved:
         """Send letters again to the queues that they were parked from."""
@@ -131,15 +137,16 @@ class DeadLetters:
         """Record and move the letters of one queue that are there still, with their copies: one of them is sent."""
         events = by_event([Letter.of(one) for one in parking.messages])
         mine = [copies for copies in events if any(one.id in chosen for one in copies)]
+        known = await self._decisions()  # nobody else decides about these letters meanwhile: the parking is ours
+        taken = frozenset(await self._store.keys(PREFIX))
         for start in range(0, len(mine), BATCH):
             batch = mine[start : start + BATCH]
             letters = {one.id: one for copies in batch for one in copies}
-            times = _Times(await self._decisions())
+            times = _Times(known)
             decisions = [
                 Decision(action=action, by=by, at=times.after_all(one), reason=reason, letter=one)
                 for one in letters.values()
             ]
-            taken = frozenset(await self._store.keys(PREFIX))
             await asyncio.gather(*(self._record(decision, taken) for decision in decisions))
             reach("dead_letters.recorded")
             if action is Action.REDRIVE:
@@ -155,6 +162,7 @@ class DeadLetters:
         async with self._places:
             for key in map(partial(_key, decision.letter.id), itertools.count(1)):
                 if key not in taken and (await self._store.put(key, data, media_type=JSON)).created:
+                    self._known[key] = decision
                     return
 
     async def _decisions(self) -> list[Decision]:

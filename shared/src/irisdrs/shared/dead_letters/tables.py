@@ -13,6 +13,9 @@ from rich.text import Text
 from irisdrs.shared.dead_letters.letters import Action, Decision, Found, Letter
 from irisdrs.shared.events.registry import EVENT_TYPES
 
+#: Columns of what is no terminal: a file or a pipe breaks no line, and has room for every column.
+UNBOUNDED = 500
+
 #: Columns of a terminal from which on the error's text has a column, too.
 WIDE = 140
 
@@ -54,7 +57,11 @@ def letter_page(found: Found) -> RenderableType:
         effect = "" if number == len(found.decisions) and not found.parked else ", without effect"
         why = f": {decision.reason}" if decision.reason else ""
         facts.add_row("decision", _text(f"{_time(decision.at)} {decision.action} by {decision.by}{why}{effect}"))
-    return Group(facts, Text(), _text(letter.traceback or "(no traceback)"), Text(), _text(_readable(letter)))
+    for decision in found.same_event:
+        what = f"{_time(decision.at)} {decision.letter.id} {PAST[decision.action]} by {decision.by}"
+        facts.add_row("same event", _text(what))
+    # The traceback last: it is the longest.
+    return Group(facts, Text(), _text(_readable(letter)), Text(), _text(letter.traceback or "(no traceback)"))
 
 
 def _facts(letter: Letter) -> Iterator[tuple[str, str]]:
@@ -98,6 +105,11 @@ def _table(name: str, time: str, *others: str) -> Table:
     for other in others:
         table.add_column(other, overflow="fold")
     return table
+
+
+def counted(number: int) -> str:
+    """``1 dead letter``, ``2 dead letters``."""
+    return f"{number} dead letter{'' if number == 1 else 's'}"
 
 
 def _time(when: datetime) -> str:

@@ -75,7 +75,8 @@ def dead_letter_routes(office: DeadLetterOffice) -> APIRouter:
 async def _order(request: Request) -> Order:
     if request.headers.get("content-type", "").partition(";")[0].strip() != JSON:
         raise HTTPException(415, f"Send {JSON}.")
-    if int(request.headers.get("content-length", _MAX_BYTES + 1)) > _MAX_BYTES:
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdecimal() and int(length) <= _MAX_BYTES):
         raise HTTPException(413, f"At most {_MAX_BYTES} bytes, with their Content-Length.")
     try:
         return Order.model_validate_json(await request.body())

@@ -30,8 +30,8 @@ class Catalogued:
         its inputs.
     current : dict of str to str
         Key and SHA-256 of the raw frames that are current.
-    reduced : set of str
-        SHA-256 of the raw frames that reduced frames were made of.
+    inputs : dict of str to set of str
+        Keys of reduced frames, and SHA-256 of what each was made of.
     conflicts : list of Conflict
     """
 
@@ -39,7 +39,7 @@ class Catalogued:
     exposures: Mapping[ExposureId, str] = field(default_factory=dict)
     rows: dict[str, bool] = field(default_factory=dict)
     current: dict[str, str] = field(default_factory=dict)
-    reduced: set[str] = field(default_factory=set)
+    inputs: dict[str, set[str]] = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
 
 
@@ -158,14 +158,14 @@ def _note_rows(session: Session, prefix: str, into: Catalogued) -> None:
 
 
 def _note_inputs(session: Session, prefix: str, into: Catalogued) -> None:
-    into.reduced.update(
-        session.scalars(
-            select(Provenance.input_sha256)
-            .join(Product, Product.id == Provenance.product_row)
-            .join(Artifact, Artifact.id == Product.artifact_id)
-            .where(_under(prefix))
-        )
+    rows = session.execute(
+        select(Artifact.key, Provenance.input_sha256)
+        .join(Product, Product.id == Provenance.product_row)
+        .join(Artifact, Artifact.id == Product.artifact_id)
+        .where(_under(prefix))
     )
+    for key, sha256 in rows:
+        into.inputs.setdefault(key, set()).add(sha256)
 
 
 def _has_inputs() -> ColumnElement[bool]:

@@ -29,6 +29,12 @@ _FACTS: tuple[tuple[str, State, type[Event]], ...] = (
     ("started", State.STARTED, ExposureStarted),
 )
 
+#: Facts whose name is not what the catalogue has not heard.
+_VERBS = {"aborted": "been aborted"}
+
+_NO_ROW = "the catalogue has not all of its rows"
+_NO_FRAME = "no frame of it is in the store"
+
 
 def compare(
     plan: ObservationPlan,
@@ -68,11 +74,13 @@ def compare(
 def _observation(plan: ObservationPlan, ended: bool, contents: Contents, catalogued: Catalogued) -> Iterator[Wanted]:
     """Events of the observation whose row, or the rows of whose planned exposures, are missing or behind."""
     if ended and is_behind(catalogued.state, State.ENDED):
-        yield Wanted(ObservationEnded, observation_ended_key(plan.night, plan.observation))
+        key = observation_ended_key(plan.night, plan.observation)
+        yield Wanted(ObservationEnded, key, why="the catalogue does not know that it has ended")
     elif is_behind(catalogued.state, State.STARTED) or any(
         exposure not in catalogued.exposures for exposure in plan.exposure_ids()
     ):
-        yield Wanted(ObservationStarted, observation_key(plan.night, plan.observation))
+        key = observation_key(plan.night, plan.observation)
+        yield Wanted(ObservationStarted, key, why="the catalogue does not know all of its exposures")
 
 
 def _exposure(
@@ -81,35 +89,45 @@ def _exposure(
     for fact, state, kind in _FACTS:
         if fact in has.facts:
             if is_behind(catalogued.exposures.get(exposure), state):
-                yield Wanted(kind, fact_key(plan.night, exposure, fact), exposure)
+                key = fact_key(plan.night, exposure, fact)
+                yield Wanted(
+                    kind, key, exposure, why=f"the catalogue does not know that it has {_VERBS.get(fact, fact)}"
+                )
             break
     for key in has.reads:
         if not catalogued.rows.get(key):
-            yield Wanted(ReadWritten, key, exposure)
+            yield Wanted(ReadWritten, key, exposure, why=_NO_ROW)
     if "aborted" not in has.facts and not has.raw:
         yield from _closing(plan, ended, exposure, has)
     for key in has.raw:
-        if not catalogued.rows.get(key) or _awaits_reduction(exposure, key, catalogued):
-            yield Wanted(FrameReady, key, exposure)
+        if not catalogued.rows.get(key):
+            yield Wanted(FrameReady, key, exposure, why=_NO_ROW)
+        elif _awaits_reduction(exposure, key, has, catalogued):
+            yield Wanted(FrameReady, key, exposure, why="no reduced frame of it is in the store")
     for key in has.reduced:
         if not catalogued.rows.get(key):
-            yield Wanted(FrameReduced, key, exposure)
+            yield Wanted(FrameReduced, key, exposure, why=_NO_ROW)
 
 
 def _closing(plan: ObservationPlan, ended: bool, exposure: ExposureId, has: ExposureContents) -> Iterator[Wanted]:
     """What makes the frame of an exposure that has none."""
     if "ended" in has.facts:
-        yield Wanted(ExposureEnded, fact_key(plan.night, exposure, "ended"), exposure)
+        yield Wanted(ExposureEnded, fact_key(plan.night, exposure, "ended"), exposure, why=_NO_FRAME)
     elif has.reads or "started" in has.facts:
         at_once = bool(has.reads) and (ended or _all_reads(plan, has))
         if at_once or "started" in has.facts:
-            yield Wanted(ExposureDue, fact_key(plan.night, exposure, "started"), exposure, at_once)
+            yield Wanted(ExposureDue, fact_key(plan.night, exposure, "started"), exposure, at_once, _NO_FRAME)
 
 
-def _awaits_reduction(exposure: ExposureId, key: str, catalogued: Catalogued) -> bool:
-    """Whether the current raw frame of an imager detector has not been reduced."""
+def _awaits_reduction(exposure: ExposureId, key: str, has: ExposureContents, catalogued: Catalogued) -> bool:
+    """Whether this is the current raw frame of an imager detector, and nothing that was made of it is there.
+
+    A listing that lags only has it announced again: whoever takes it finds what is there.
+    """
     sha256 = catalogued.current.get(key)
-    return exposure.detector in IMAGER_DETECTORS and sha256 is not None and sha256 not in catalogued.reduced
+    if exposure.detector not in IMAGER_DETECTORS or sha256 is None:
+        return False
+    return not any(sha256 in catalogued.inputs.get(reduced, ()) for reduced in has.reduced)
 
 
 def _all_reads(plan: ObservationPlan, has: ExposureContents) -> bool:

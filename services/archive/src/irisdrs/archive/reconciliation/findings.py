@@ -19,12 +19,15 @@ class Wanted:
         None for an event of the observation.
     at_once : bool
         Of `ExposureDue`: whether there is nothing to wait for, whatever its deadline.
+    why : str
+        What is wrong without it, for people.
     """
 
     kind: type[Event]
     key: str
     exposure: ExposureId | None = None
     at_once: bool = field(default=False, compare=False)
+    why: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

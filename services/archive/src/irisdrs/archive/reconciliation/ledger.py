@@ -29,6 +29,9 @@ _FACT = re.compile(
     rf"{OBSERVATIONS}(?P<night>\d{{4}}-\d\d-\d\d)/(?P<observation>{OBSERVATION_PATTERN[1:-1]})(?P<ended>\.ended)?\.json"
 )
 
+_GONE_READ = "its row is in the catalogue, it is not in the store: nothing makes a read again, restore it from a copy"
+_GONE_FRAME = "its row is in the catalogue, it is not in the store: made again, or restore it if it stays away"
+
 #: Exposures of one observation that are listed one by one; of more, the whole observation is listed again.
 FEW_EXPOSURES = 100
 
@@ -199,7 +202,7 @@ class Ledger:
     async def _gone(self, keys: Iterable[str]) -> AsyncIterator[Orphan]:
         for key in keys:
             if await self.store.head(key) is None:
-                yield Orphan(key, "its row is in the catalogue, it is not in the store")
+                yield Orphan(key, _GONE_READ if key.startswith("0/") else _GONE_FRAME)
 
 
 def _night(text: str) -> date | None:

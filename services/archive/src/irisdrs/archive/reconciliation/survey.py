@@ -52,6 +52,7 @@ class MissedRow(BaseModel):
     type: str = Field(description="CloudEvents type")
     subject: str
     key: str = Field(description="Object that it announces, or fact that it is built from")
+    why: str = Field(default="", description="What is wrong without it")
     held: bool = Field(description="Whether it waits for a person already: it is not to be told again")
     event: dict[str, object] = Field(description="The event as it is told, a CloudEvent")
 
@@ -163,6 +164,7 @@ async def _missed(
                         type=event.cloud_type(),
                         subject=event.subject,
                         key=wanted.key,
+                        why=wanted.why,
                         held=event.event_id in held,
                         event=json.loads(encode(event, "archive/reconcile")),
                     )
