@@ -174,14 +174,19 @@ async def test_a_truncated_read_is_refused_and_the_frame_is_made_without_it(benc
     assert [frame.reads_used for frame in frames] == [7]
 
 
-@pytest.mark.parametrize("wrong", ["garbage", "shape", "identity"])
+@pytest.mark.parametrize("wrong", ["garbage", "shape", "identity", "time"])
 async def test_a_read_that_is_not_what_it_should_be_is_refused(bench: Any, tmp_path: Path, wrong: str) -> None:
     read = bench.reads[3]
     _, header = _decoded(tmp_path, read)
+    _, before = _decoded(tmp_path, bench.reads[2])
     content = {
         "garbage": b"no FITS at all" * 500,
         "shape": encode_read(np.ones((128, 64), np.uint16), header.model_copy(update={"shape": (128, 64)})),
         "identity": encode_read(np.ones((64, 64), np.uint16), header.model_copy(update={"read": 1})),
+        # as the read before it: times of a ramp increase
+        "time": encode_read(
+            np.ones((64, 64), np.uint16), header.model_copy(update={"read_time_s": before.read_time_s})
+        ),
     }[wrong]
     (tmp_path / "store" / read.object.key).unlink()
     key = read.object.key[:-21] + "0" * 16 + ".fits"
@@ -248,6 +253,20 @@ async def test_an_aborted_exposure_has_no_frame(bench: Any) -> None:
     first = await tell_all(handlers, events[:6])
     assert [frame.reads_used for frame in first] == [8]  # all reads were in the store before the abort
     assert await tell_all(handlers, events[6:]) == []
+
+
+@pytest.mark.parametrize("kept", [0, 3, 7])
+async def test_a_ramp_of_one_read_has_no_slope_and_says_so(
+    bench: Any, tmp_path: Path, without_reads: Any, kept: int
+) -> None:
+    without_reads(bench, tmp_path / "store", [position for position in range(8) if position != kept])
+    (frame,) = await tell_all(bench.new_handlers(), [bench.started, bench.reads[kept], bench.ended])
+    assert frame.reads_used == 1
+    with open_model(await bench.store.get(frame.object), RawFrameModel) as model:
+        flags = Quality.DO_NOT_USE | Quality.DROPOUT
+        assert (np.asarray(model.dq) & flags == flags).all()
+        for plane in (model.data, model.err, model.var_poisson, model.var_rnoise):
+            np.testing.assert_array_equal(np.asarray(plane), 0)
 
 
 async def test_an_exposure_without_a_usable_read_is_said_to_have_none(

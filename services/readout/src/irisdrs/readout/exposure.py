@@ -70,6 +70,13 @@ class Exposure:
                 f"{_place(header)}, not {_place(self.header)}.",
                 remedy="An exposure is read in one window: look at the header of the read.",
             )
+        ramp = self.state.ramp if self.state is not None and self.ramp == slot[0] else None
+        if ramp is not None and header.read_time_s <= ramp.times_s[-1]:
+            raise CorruptObject(
+                f"{header.read_id} says that it ended {header.read_time_s} s after the reset, and the read before it "
+                f"{ramp.times_s[-1]} s.",
+                remedy="Times of a ramp increase: look at RDENDT in the headers of both.",
+            )
         return pixels, header
 
     def open(self, processor: Processor, header: ReadHeader) -> ExposureState:
