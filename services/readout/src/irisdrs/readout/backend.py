@@ -4,6 +4,7 @@ A device that computes elsewhere has the same methods (`Backend`): planes are it
 up with `fold`, and only frames come back.
 """
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,9 @@ from irisdrs.shared.quality import Quality
 
 #: Rows that a thread takes at a time: small enough to share out evenly, large enough to cost nothing.
 _BAND_ROWS = 256
+
+#: Reads of a ramp that its counters, uint16, can tell apart.
+_MOST_READS = 65535
 
 
 @dataclass(slots=True)
@@ -158,13 +162,19 @@ class Processor:
         Raises
         ------
         ValueError
-            If the read is not later, or is the second of a ramp of a single read.
+            If the read is not later, is the second of a ramp of a single read, has another shape than the references
+            or is not uint16; or if the ramp is longer than its counters.
         """
+        shape = state.calibration.gain.shape
+        if read.shape != shape or read.dtype != np.uint16 or not math.isfinite(time_s):
+            raise ValueError(f"a read of {read.dtype} {read.shape} at {time_s} s, references {shape}")
         if state.ramp is None:
             state.ramp = begin_ramp(read.shape, state.mode, state.options)
         times = state.ramp.times_s
         if times and (time_s <= times[-1] or state.mode is Mode.SINGLE):
             raise ValueError(f"a read at {time_s} s after one at {times[-1]} s, in mode {state.mode}")
+        if len(times) >= _MOST_READS:
+            raise ValueError(f"a ramp of more than {_MOST_READS} reads")
         times.append(time_s)
         offsets = _offsets(read, state)
         state.ramp.fold(self._rows, self._grown(state, read), state.calibration, offsets)

@@ -74,9 +74,9 @@ class FoldOptions:
                 f"{self.weighting if summed else mode} needs the planned times of at least two reads.",
                 remedy="Give planned_times_s, or use least squares.",
             )
-        if any(later <= earlier for earlier, later in pairwise(times)):
+        if not all(later > earlier for earlier, later in pairwise(times)):
             raise Fatal(f"The planned times do not increase: {times}.", remedy="Give them in the order of the reads.")
-        if self.jump_sigma < 0 or (self.jump_sigma > 0 and (summed or mode is not Mode.UTR)):
+        if not self.jump_sigma >= 0 or (self.jump_sigma > 0 and (summed or mode is not Mode.UTR)):
             raise Fatal(
                 f"There is no jump test at {self.jump_sigma} sigma for {mode} with {self.weighting} weights.",
                 remedy="Use UTR with least squares, or fit the ramp when all its reads are there.",

@@ -1,0 +1,107 @@
+"""What cannot be folded is refused before it touches a sum; what has no answer is flagged, in every fold."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.readout.ramps import cadence, detector, noisy_ramp
+
+from irisdrs.readout.backend import Processor, RateFrame
+from irisdrs.readout.calibration import Calibration
+from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.shared.errors import Fatal
+from irisdrs.shared.quality import Quality
+
+PLANES = ("data", "err", "var_poisson", "var_rnoise")
+FOLDS = [
+    pytest.param(Mode.SINGLE, Weighting.LEAST_SQUARES, 0.0, id="SINGLE"),
+    pytest.param(Mode.CDS, Weighting.LEAST_SQUARES, 0.0, id="CDS"),
+    pytest.param(Mode.MCDS, Weighting.LEAST_SQUARES, 0.0, id="MCDS"),
+    pytest.param(Mode.UTR, Weighting.LEAST_SQUARES, 0.0, id="UTR"),
+    pytest.param(Mode.UTR, Weighting.LEAST_SQUARES, 5.0, id="jumps"),
+    pytest.param(Mode.UTR, Weighting.FIXSEN, 0.0, id="fixsen"),
+    pytest.param(Mode.UTR, Weighting.OPTIMAL, 0.0, id="optimal"),
+]
+
+
+def fold(
+    processor: Processor,
+    calibration: Calibration,
+    mode: Mode,
+    options: FoldOptions,
+    times: NDArray[np.float64],
+    reads: NDArray[np.uint16],
+) -> RateFrame:
+    state = processor.open(calibration, mode, float(np.ptp(times)) or 1.0, options)
+    for time, read in zip(times, reads, strict=True):
+        processor.fold(state, read, float(time))
+    return processor.close(state)
+
+
+def options_of(weighting: Weighting, sigma: float, times: NDArray[np.float64]) -> FoldOptions:
+    return FoldOptions(weighting, tuple(times), max(len(times) // 3, 1), sigma, grow_saturation=True)
+
+
+@pytest.mark.parametrize(("mode", "weighting", "sigma"), FOLDS)
+def test_a_read_that_does_not_fit_is_refused_and_changes_no_bit(
+    processor: Processor, mode: Mode, weighting: Weighting, sigma: float
+) -> None:
+    times = cadence(4)[: 1 if mode is Mode.SINGLE else 4]
+    reads = noisy_ramp(np.random.default_rng(1), times, (3, 5), 40.0)
+    calibration = detector((3, 5))
+    chosen = options_of(weighting, sigma, cadence(4))
+    disturbed = processor.open(calibration, mode, float(np.ptp(times)) or 1.0, chosen)
+    for k, (time, read) in enumerate(zip(times, reads, strict=True)):
+        wrong = [
+            (read[:2], time),
+            (read[:, :4], time),
+            (np.zeros((4, 5), np.uint16), time),
+            (np.zeros((3, 6), np.uint16), time),
+            (read.astype(np.int32), time),
+            (read.astype(">u2"), time),
+            (read, np.nan),
+            (read, np.inf),
+        ]
+        wrong += [(read, times[k - 1]), (read, times[k - 1] - 0.1)] if k else []
+        for other, when in wrong:
+            with pytest.raises(ValueError, match="a read"):
+                processor.fold(disturbed, other, float(when))
+        processor.fold(disturbed, read, float(time))
+    found = processor.close(disturbed)
+    expected = fold(processor, calibration, mode, chosen, times, reads)
+    for plane in (*PLANES, "dq"):
+        np.testing.assert_array_equal(getattr(found, plane), getattr(expected, plane))
+
+
+@pytest.mark.parametrize("mode", [Mode.CDS, Mode.UTR])
+@pytest.mark.parametrize("sigma", [0.0, 5.0])
+def test_a_ramp_has_no_more_reads_than_its_counters_can_count(processor: Processor, mode: Mode, sigma: float) -> None:
+    if mode is Mode.CDS and sigma:
+        return  # has no jump test
+    state = processor.open(detector(), mode, 1.0, FoldOptions(jump_sigma=sigma))
+    processor.fold(state, np.full((1, 4), 100, np.uint16), 0.0)
+    assert state.ramp is not None
+    state.ramp.times_s = [float(k) for k in range(65535)]
+    with pytest.raises(ValueError, match="more than 65535 reads"):
+        processor.fold(state, np.full((1, 4), 100, np.uint16), 65535.0)
+
+
+@pytest.mark.parametrize("options", [{"planned_times_s": (1.0, float("nan"))}, {"jump_sigma": float("nan")}])
+def test_options_that_are_no_numbers_are_refused(processor: Processor, options: dict[str, object]) -> None:
+    with pytest.raises(Fatal, match="nan"):
+        processor.open(detector(), Mode.UTR, 1.0, FoldOptions(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [0, 65535])
+@pytest.mark.parametrize(("mode", "weighting", "sigma"), FOLDS)
+def test_a_frame_of_nothing_but_zeros_or_saturation_has_no_rate(
+    processor: Processor, mode: Mode, weighting: Weighting, sigma: float, value: int
+) -> None:
+    times = cadence(6)[: 1 if mode is Mode.SINGLE else 6]
+    reads = np.full((len(times), 2, 3), value, np.uint16)
+    frame = fold(processor, detector((2, 3)), mode, options_of(weighting, sigma, cadence(6)), times, reads)
+    flags = Quality.DO_NOT_USE | (Quality.SATURATED if value else Quality.AD_FLOOR)
+    flags |= Quality.UNRELIABLE_SLOPE if mode is Mode.SINGLE else Quality.GOOD
+    assert (frame.dq == flags).all()
+    assert frame.saturated_fraction == (1.0 if value else 0.0)
+    for plane in PLANES:
+        np.testing.assert_array_equal(getattr(frame, plane), 0)
