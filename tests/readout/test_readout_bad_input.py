@@ -7,6 +7,7 @@ from tests.readout.ramps import cadence, detector, noisy_ramp
 
 from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration
+from irisdrs.readout.sampling import combination, fixsen
 from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.quality import Quality
@@ -89,6 +90,31 @@ def test_a_ramp_has_no_more_reads_than_its_counters_can_count(processor: Process
 def test_options_that_are_no_numbers_are_refused(processor: Processor, options: dict[str, object]) -> None:
     with pytest.raises(Fatal, match="nan"):
         processor.open(detector(), Mode.UTR, 1.0, FoldOptions(**options))  # type: ignore[arg-type]
+
+
+def test_a_ramp_cut_short_anywhere_is_fitted_by_least_squares_where_fixsens_sums_are_made_for_all_of_it(
+    processor: Processor,
+) -> None:
+    planned = cadence(20)
+    sums = fixsen.sum_weights(planned)
+    for n in range(2, 20):
+        used = planned[:n]
+        table = combination.for_fixsen(sums[:, :n], used, whole=False).table[n].astype(np.float64)
+        least = 1 / np.sum((used - used.mean()) ** 2)
+        np.testing.assert_allclose(table[:, -1], least, rtol=1e-6)
+    # The same through the kernels: the exposure ends after 15 reads, where a power's sum measures no slope at all; and
+    # the pixels of one column saturate after 14, where no combination of the powers alone is a good one.
+    ramp = noisy_ramp(np.random.default_rng(3), planned[:15], (40, 50), 20.0)
+    ramp[14, :, 7] = 65535
+    calibration = detector((40, 50))
+    fixsens, plain = (
+        fold(processor, calibration, Mode.UTR, FoldOptions(weighting, tuple(planned)), planned[:15], ramp)
+        for weighting in (Weighting.FIXSEN, Weighting.LEAST_SQUARES)
+    )
+    np.testing.assert_allclose(fixsens.var_rnoise, plain.var_rnoise, rtol=1e-5)
+    np.testing.assert_allclose(fixsens.var_poisson, plain.var_poisson, rtol=1e-3)
+    np.testing.assert_allclose(fixsens.data, plain.data, atol=1e-4 * float(plain.err.mean()))
+    np.testing.assert_array_equal(fixsens.dq, plain.dq)
 
 
 @pytest.mark.parametrize("value", [0, 65535])

@@ -328,7 +328,11 @@ class SummedRamp:
         times = np.array(self.times_s)
         weights = self._of_used_reads().astype(np.float32).astype(np.float64)
         by_ratio = self.weighting is Weighting.FIXSEN
-        found = (combination.for_fixsen if by_ratio else combination.for_optimum)(weights, times)
+        if by_ratio:
+            whole = self._places()[[0, -1]].tolist() == [0, len(self.planned) - 1]
+            found = combination.for_fixsen(weights, times, whole)
+        else:
+            found = combination.for_optimum(weights, times)
         rows(
             self.flags.shape[0],
             lambda start, stop: add_combination_rows(
@@ -352,8 +356,11 @@ class SummedRamp:
 
     def _of_used_reads(self) -> NDArray[np.float64]:
         """Weights (sums, used reads): those of the planned read that is nearest in time."""
-        nearest = np.abs(np.array(self.times_s)[:, None] - self.planned).argmin(axis=1)
-        return self.weights[:, nearest]
+        return self.weights[:, self._places()]
+
+    def _places(self) -> NDArray[np.int64]:
+        """Of every used read, which planned one is nearest in time."""
+        return np.asarray(np.abs(np.array(self.times_s)[:, None] - self.planned).argmin(axis=1))
 
 
 def _take_first(rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets, first: Plane) -> None:

@@ -47,16 +47,24 @@ def for_optimum(sum_weights: NDArray[np.float64], times: NDArray[np.float64]) ->
     return _tables(_best(lever, noise, photons, times, optimal.entries()), noise, photons)
 
 
-def for_fixsen(sum_weights: NDArray[np.float64], times: NDArray[np.float64]) -> Combinations:
-    """The sum of a power alone when the ramp is whole; when it is cut short, least squares from all of them.
+def for_fixsen(sum_weights: NDArray[np.float64], times: NDArray[np.float64], whole: bool) -> Combinations:
+    """The sum of a power alone when the ramp is whole; when it is cut short, least squares.
 
-    Parameters as in `for_optimum`.
+    The weights of a power are made for the middle of the planned ramp. Over a part of it they do not add up to zero:
+    such a sum has mostly the first read's noise, and at some length measures no slope at all.
+
+    Parameters
+    ----------
+    sum_weights, times
+        As in `for_optimum`.
+    whole : bool
+        Whether the first and the last planned read were used.
     """
     lever, noise, photons = _moments(sum_weights, times)
     shortened = _best(lever, noise, photons, times, np.array([optimal.R_MIN]))
     coefficients = np.repeat(shortened, len(fixsen.POWERS), axis=1)
-    if len(times) > 1:
-        coefficients[-1] = np.diag(1.0 / lever[-1])
+    if whole and len(times) > 1:
+        coefficients[-1] = np.eye(len(fixsen.POWERS), lever.shape[1]) / lever[-1]
     return _tables(coefficients, noise, photons)
 
 

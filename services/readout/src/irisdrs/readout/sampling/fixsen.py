@@ -30,7 +30,9 @@ def weights(times: NDArray[np.float64], power: float) -> NDArray[np.float64]:
 
 
 def sum_weights(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of the sums that are kept, one for each power, for a whole ramp.
+    """Weights of the sums that are kept, one for each power and a constant, for a whole ramp.
+
+    Power 0 is a straight line: with the constant it makes least squares of a ramp that is cut short anywhere.
 
     Parameters
     ----------
@@ -39,7 +41,8 @@ def sum_weights(times: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Returns
     -------
-    float64 (6, reads)
-        1, in units of one over the ramp's time.
+    float64 (7, reads)
+        1, in units of one over the ramp's time; the constant is the last.
     """
-    return np.asarray(np.stack([weights(times, power) for power in POWERS]) * (times[-1] - times[0]))
+    powers = np.stack([weights(times, power) for power in POWERS]) * (times[-1] - times[0])
+    return np.concatenate([powers, np.full((1, len(times)), 1.0 / len(times))])
