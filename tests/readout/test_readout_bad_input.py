@@ -92,6 +92,28 @@ def test_options_that_are_no_numbers_are_refused(processor: Processor, options: 
         processor.open(detector(), Mode.UTR, 1.0, FoldOptions(**options))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("mode", "weighting", "sigma"), FOLDS)
+@pytest.mark.parametrize("linearity_noise", [False, True])
+def test_coefficients_that_overflow_make_no_number_and_say_so(
+    processor: Processor, mode: Mode, weighting: Weighting, sigma: float, linearity_noise: bool
+) -> None:
+    # 1.6e38 is IRAF's "not known": finite, but not in any power of a count
+    coefficients = np.zeros((6, 1, 4), np.float32)
+    coefficients[1] = 1
+    coefficients[2:, 0, 1] = 1.6e38
+    coefficients[5, 0, 2] = 1e30
+    times = cadence(6)[: 1 if mode is Mode.SINGLE else 6]
+    reads = noisy_ramp(np.random.default_rng(1), times, (1, 4), 40.0)
+    chosen = FoldOptions(weighting, tuple(cadence(6)), 2, sigma, linearity_noise=linearity_noise)
+    frame = fold(processor, detector(coefficients=coefficients), mode, chosen, times, reads)
+    sound = fold(processor, detector(), mode, chosen, times, reads)
+    assert ((frame.dq & Quality.DO_NOT_USE) != 0).tolist() == [[False, True, True, False]]
+    for plane in PLANES:
+        assert np.isfinite(getattr(frame, plane)).all()
+        np.testing.assert_array_equal(getattr(frame, plane)[0, 1:3], 0)
+        np.testing.assert_array_equal(getattr(frame, plane)[0, [0, 3]], getattr(sound, plane)[0, [0, 3]])
+
+
 def test_a_ramp_cut_short_anywhere_is_fitted_by_least_squares_where_fixsens_sums_are_made_for_all_of_it(
     processor: Processor,
 ) -> None:

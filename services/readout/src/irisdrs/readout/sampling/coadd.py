@@ -292,18 +292,20 @@ def close_rows(
     read_noise : float32 (rows, columns)
         Noise of one read, DN.
     dq : uint32 (rows, columns)
-        Flags known before; takes those of the ramps, and DO_NOT_USE where no ramp gave a slope (all planes are 0
-        there).
+        Flags known before; takes those of the ramps, and DO_NOT_USE where no ramp gave a slope that is a number
+        (all planes are 0 there).
     """
     for y in range(start, stop):
         for x in range(signal.shape[1]):
             w = weight[y, x]
-            usable = w > np.float32(0)
+            # Coefficients that overflow leave no number.
+            usable = (w > np.float32(0)) & np.isfinite(signal[y, x]) & np.isfinite(rnoise[y, x])
             inverse = np.float32(1) / w if usable else np.float32(0)
-            rate = signal[y, x] * inverse
+            rate = signal[y, x] * inverse if usable else np.float32(0)
             # The Poisson variance needs a rate that is not negative; the data keep theirs.
             shot = max(rate, np.float32(0)) / gain[y, x] * (poisson[y, x] * inverse * inverse)
-            noise = read_noise[y, x] * read_noise[y, x] * (rnoise[y, x] * inverse * inverse)
+            spread = rnoise[y, x] * inverse * inverse if usable else np.float32(0)
+            noise = read_noise[y, x] * read_noise[y, x] * spread
             signal[y, x] = rate
             poisson[y, x] = shot
             rnoise[y, x] = noise
