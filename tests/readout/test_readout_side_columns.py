@@ -166,6 +166,19 @@ def test_a_drift_from_the_first_rows_to_the_last_is_a_straight_line() -> None:
     np.testing.assert_array_equal(vectors(read, ReferenceCorrection(interpolated=True), one_edge).row_offset, 0)
 
 
+def test_an_output_with_one_edge_has_the_drift_of_the_others() -> None:
+    drift, outputs = 2 * np.arange(SHAPE[0])[:, None], np.array([100, 300, 700, 900])
+    columns = np.arange(SHAPE[1]) // WIDTH * 2 + np.arange(SHAPE[1]) % 2
+    read = (1000 + outputs[columns] + drift).astype(np.uint16)
+    usable = np.ones((2, BORDER, SHAPE[1]), np.bool_)
+    usable[0][:, columns == 1] = False
+    usable[1][:, columns == 2] = False
+    found = vectors(read, ReferenceCorrection(interpolated=True), usable)
+    left = read.astype(np.float32) - found.column_offset - found.row_offset[:, None]
+    np.testing.assert_allclose(left, 0, atol=2**-9)
+    assert not found.missing_columns.any()
+
+
 def pink(rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Covariance of a 1/f signal of `rows` rows, cut from one 16 times as long, and its power at k / (2 rows)."""
     long = 16 * rows

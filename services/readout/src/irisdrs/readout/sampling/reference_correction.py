@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from irisdrs.readout.sampling.reference_pixels import drift_between_edges, edge_means, mean_of_edges
+from irisdrs.readout.sampling.reference_pixels import (
+    drift_between_edges,
+    drift_of_rows,
+    edge_means,
+    mean_of_edges,
+)
 from irisdrs.readout.sampling.side_columns import MEDIAN_ROWS, row_means, running_median, side_counts, wiener
 
 
@@ -103,10 +108,9 @@ def reference_vectors(
     """
     rows, columns = read.shape
     mean, some = edge_means(read, usable, channel_columns, first_column, xp=xp)
-    column_offset, missing = mean_of_edges(mean, some, channel_columns, first_column, columns, xp=xp)
-    drift = xp.zeros(rows, dtype=np.float32)
-    if correction.interpolated:
-        drift = drift_between_edges(mean, some, usable.shape[1], rows, xp=xp)
+    change = drift_between_edges(mean, some, xp=xp) if correction.interpolated else 0.0
+    column_offset, missing = mean_of_edges(mean, some, channel_columns, first_column, columns, change, xp=xp)
+    drift = drift_of_rows(change, usable.shape[1], rows, xp=xp)
     nothing = xp.zeros(rows, dtype=np.bool_)
     if correction.side_columns is SideColumns.NONE:
         return ReferenceVectors(column_offset, drift, missing, nothing)

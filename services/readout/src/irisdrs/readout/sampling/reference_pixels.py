@@ -90,40 +90,54 @@ def mean_of_edges(
     channel_columns: int,
     first_column: int,
     columns: int,
+    drift: float = 0.0,
     *,
     xp: Any = np,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Offset of every column from the means of `edge_means`; results as those of `reference_offsets`."""
+    """Offset of every column from the means of `edge_means`; results as those of `reference_offsets`.
+
+    Where one edge alone has a mean, half the drift leads from it to the middle.
+    """
     edges = xp.sum(some, axis=0)
     offset = xp.sum(mean, axis=0) / xp.maximum(edges, 1)
+    offset = offset + (some[0].astype(np.float64) - some[1]) * (drift / 2)
     place = xp.arange(first_column, first_column + columns)
     output = (place // channel_columns - first_column // channel_columns, place % PARITIES)
     return offset[output].astype(np.float32), (edges == 0)[output]
 
 
-def drift_between_edges(
-    mean: NDArray[np.float64], some: NDArray[np.bool_], border: int, rows: int, *, xp: Any = np
-) -> NDArray[np.float32]:
-    """What the offsets drift while the rows are read: a straight line through the two edges, 0 half-way.
+def drift_between_edges(mean: NDArray[np.float64], some: NDArray[np.bool_], *, xp: Any = np) -> float:
+    """What the offsets drift from the first edge to the last, DN: the mean of all channels that have both.
 
-    With the mean of both edges it makes the linear interpolation R(y) = R_b + (R_t - R_b) (y - y_b) / (y_t - y_b).
-    The drift is that of the mean of all channels that have both edges. One for each channel would be a plane for each
-    read, and noisier: 1 DN of 9 DN read noise, instead of 0.1 DN.
+    A drift for each channel would need a plane for each read, and be noisier: 1 DN of 9 DN read noise, instead of
+    0.1 DN.
 
     Parameters
     ----------
     mean, some : (2 edges, channels, parities)
         From `edge_means`.
+    """
+    both = some[0] & some[1]
+    return float(xp.sum(xp.where(both, mean[1] - mean[0], 0.0)) / xp.maximum(xp.sum(both), 1))
+
+
+def drift_of_rows(drift: float, border: int, rows: int, *, xp: Any = np) -> NDArray[np.float32]:
+    """What the offsets drift while the rows are read: a straight line through the two edges, 0 half-way.
+
+    With the mean of both edges it makes the linear interpolation R(y) = R_b + (R_t - R_b) (y - y_b) / (y_t - y_b).
+
+    Parameters
+    ----------
+    drift : float
+        From `drift_between_edges`, DN.
     border, rows : int
         Rows of reference pixels on each edge, and of the read.
 
     Returns
     -------
     float32 (rows,)
-        To be subtracted from every pixel of its row, DN; 0 if no channel has both edges.
+        To be subtracted from every pixel of its row, DN.
     """
-    both = some[0] & some[1]
-    drift = xp.sum(xp.where(both, mean[1] - mean[0], 0.0)) / xp.maximum(xp.sum(both), 1)
     distance = max(rows - border, 1)
     line: NDArray[np.float32] = (drift * ((xp.arange(rows) - (rows - 1) / 2) / distance)).astype(np.float32)
     return line
