@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from stcal.ramp_fitting.likely_algo_classes import Covar
 from stcal.ramp_fitting.likely_fit import fit_ramps
+from stcal.saturation.saturation import flag_saturated_pixels
 from tests.readout.ramps import ROUNDING, cadence, dense_likelihood, detector, noisy_ramp
 
 from irisdrs.readout.backend import Processor
@@ -174,6 +175,36 @@ def test_saturation_leaves_the_reads_before_it(processor: Processor, estimator: 
         short = processor.fit(ramp[:k], detector(), times[:k], settings)
         for name in ("rate", "var_poisson", "var_rnoise", "chi2", "time_s"):
             np.testing.assert_allclose(getattr(fit, name), getattr(short, name), rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("grow", [False, True])
+def test_saturation_is_stcals_with_and_without_its_neighbours(processor: Processor, grow: bool) -> None:
+    shape, times = (19, 31), cadence(9)
+    rng = np.random.default_rng(5)
+    ramp = noisy_ramp(rng, times, shape, 40.0)
+    ramp[rng.random(ramp.shape) < 0.005] = 65535
+    threshold = rng.uniform(45000, 65000, shape).astype(np.float32)
+    use = without(np.ones(9, np.bool_), 4)
+    flags, _, _ = flag_saturated_pixels(
+        ramp[None, use].astype(np.float32),
+        np.zeros((1, 8, *shape), np.uint32),
+        np.zeros(shape, np.uint32),
+        threshold.copy(),
+        np.zeros(shape, np.uint32),
+        65535,
+        {"DO_NOT_USE": 1, "SATURATED": 2, "AD_FLOOR": 64, "NO_SAT_CHECK": 1 << 21},
+        n_pix_grow_sat=int(grow),
+    )
+    saturated = (np.asarray(flags)[0] & Quality.SATURATED) != 0
+    given = ramp.copy()
+    settings = FitSettings(jump_test=JumpTest.NONE, grow_saturation=grow)
+    fit = processor.fit(ramp, detector(shape, saturation=threshold), times, settings, use_read=use)
+    np.testing.assert_array_equal(ramp, given)
+    np.testing.assert_array_equal((fit.dq & Quality.SATURATED) != 0, saturated.any(axis=0))
+    np.testing.assert_array_equal(fit.differences, np.maximum((~saturated).sum(axis=0) - 1, 0))
+    marked = ramp.copy()
+    marked[use] = np.where(saturated, 65535, ramp[use])
+    same(fit, processor.fit(marked, detector(shape, saturation=threshold), times, PLAIN, use_read=use))
 
 
 def test_a_count_of_zero_costs_the_two_differences_around_it(processor: Processor) -> None:

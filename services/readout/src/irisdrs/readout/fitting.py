@@ -7,6 +7,7 @@ ramp's reads is full, and for astronomers who sample their own ramps anew.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.sampling import linear_modes, ramp_fit
 from irisdrs.readout.sampling.differences import Detector, Ramp
+from irisdrs.readout.sampling.growth import grow_rows
 from irisdrs.readout.sampling.intervals import intervals_of
 from irisdrs.readout.sampling.jumps import JumpLimits
 from irisdrs.readout.sampling.ramp_fit import Method, Planes, fit_rows
@@ -70,6 +72,8 @@ class FitSettings:
         TWO_POINT: from so many differences on, all are tested against one median (stcal).
     slope_sigma : float
         A chi^2 as unlikely as so many standard deviations of a normal deviate makes a slope UNRELIABLE_SLOPE.
+    grow_saturation : bool
+        Whether the eight neighbours of a saturated pixel are saturated too; takes a copy of the reads.
     """
 
     estimator: Estimator = Estimator.LIKELIHOOD
@@ -81,6 +85,7 @@ class FitSettings:
     jump_sigma_two: float = 6.0
     jump_single_pass: int = 10
     slope_sigma: float = 5.0
+    grow_saturation: bool = False
 
     def method(self, used: int) -> Method:
         """The settings in the form that the kernel takes, for so many used reads.
@@ -211,8 +216,11 @@ def fit_ramp(
     row_offset = np.zeros((number, rows), np.float32) if row_offset is None else row_offset
     if column_offset.shape != (number, columns) or row_offset.shape != (number, rows):
         raise ValueError(f"reads {reads.shape}, offsets {column_offset.shape} and {row_offset.shape}")
+    reads = np.require(reads, np.uint16, ["C", "W"])
+    if settings.grow_saturation:
+        reads = _grown(share_rows, reads, intervals.reads, calibration.threshold)
     ramp = Ramp(
-        np.require(reads, np.uint16, ["C", "W"]),
+        reads,
         np.require(column_offset, np.float32, ["C", "W"]),
         np.require(row_offset, np.float32, ["C", "W"]),
         intervals.reads,
@@ -228,3 +236,13 @@ def fit_ramp(
     planes = Planes(rate, poisson, rnoise, chi2, time, differences, dq)
     share_rows(rows, lambda start, stop: fit_rows(ramp, detector, method, planes, start, stop))
     return RampFit(rate, poisson, rnoise, chi2, time, differences, dq)
+
+
+def _grown(
+    share_rows: Rows, reads: NDArray[np.uint16], used: NDArray[np.int64], threshold: NDArray[np.uint16]
+) -> NDArray[np.uint16]:
+    """A copy of the used reads in which the neighbours of saturated pixels are saturated; others are left empty."""
+    grown = np.empty_like(reads)
+    for k in used:
+        share_rows(threshold.shape[0], partial(grow_rows, reads[k], threshold, grown[k]))
+    return grown
