@@ -14,8 +14,10 @@ from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.sampling import cds, combination, fixsen, optimal, segments, single, utr
 from irisdrs.readout.sampling.coadd import add_combination_rows, add_rows, add_segment_rows
 from irisdrs.readout.sampling.fold import first_rows, fold_rows, fold_segment_rows, fold_sum_rows
+from irisdrs.readout.sampling.linearity import Terms
 from irisdrs.readout.sampling.mcds import Fowler
 from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.planes import Place, planes
 from irisdrs.readout.sampling.variance import poisson_factor, read_noise_factor
 
 if TYPE_CHECKING:
@@ -43,24 +45,13 @@ class Sums:
     @classmethod
     def alloc(cls, shape: tuple[int, int]) -> "Sums":
         """Sums of no ramp."""
-        signal, weight, poisson, rnoise = (np.zeros(shape, np.float32) for _ in range(4))
-        return cls(signal, weight, poisson, rnoise, np.zeros(shape, np.uint8))
+        signal, weight, poisson, rnoise = planes(shape, 4, Place.SUMS)
+        (seen,) = planes(shape, 1, Place.SUMS + 4, np.uint8)
+        return cls(signal, weight, poisson, rnoise, seen)
 
     def planes(self) -> tuple[Plane, Plane, Plane, Plane, NDArray[np.uint8]]:
         """All of them, in the order that kernels take."""
         return self.signal, self.weight, self.poisson, self.rnoise, self.seen
-
-
-#: Elements between planes of float32: planes of full frames would all begin at the same place of a memory page, and
-#: the same pixel of all of them would want the same few places of the processor's cache. 48 are three cache lines.
-_APART = 48
-
-
-def _planes(shape: tuple[int, int], count: int) -> list[Plane]:
-    """Planes of zeros that do not contend for the cache."""
-    size = shape[0] * shape[1]
-    block = np.zeros(count * (size + _APART), np.float32).reshape(count, -1)
-    return [plane[:size].reshape(shape) for plane in block]
 
 
 class Ramp(Protocol):
@@ -73,7 +64,7 @@ class Ramp(Protocol):
         """Fold the read whose time was appended to `times_s`; offsets are those of columns and of rows, DN."""
         ...
 
-    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Plane) -> None:
+    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Terms) -> None:
         """Add the ramp to the sums of its exposure, and stay as it is; `terms` are those of `add_rows`."""
         ...
 
@@ -94,17 +85,19 @@ class LinearMode(Protocol):
         ...
 
 
-def every(planes: P, shape: tuple[int, ...], step: int, *, copy: bool = False) -> P:
+def every(state: P, shape: tuple[int, ...], step: int, *, copy: bool = False) -> P:
     """Every so many rows and columns of all planes of a dataclass that are of this shape.
 
     With step 1 they are the planes themselves, unless they shall be copied.
     """
+    if step == 1 and not copy:
+        return state
     taken = {
-        spec.name: np.array(found[..., ::step, ::step], order="C", copy=True if copy else None)
-        for spec in fields(planes)
-        if isinstance(found := getattr(planes, spec.name), np.ndarray) and found.shape[-2:] == shape
+        spec.name: np.array(found[..., ::step, ::step], order="C")
+        for spec in fields(state)
+        if isinstance(found := getattr(state, spec.name), np.ndarray) and found.shape[-2:] == shape
     }
-    return replace(planes, **taken)
+    return replace(state, **taken)
 
 
 def begin_ramp(shape: tuple[int, int], mode: Mode, options: FoldOptions) -> Ramp:
@@ -140,20 +133,21 @@ class LinearRamp:
     def alloc(cls, shape: tuple[int, int], mode: Mode, factors: LinearMode) -> "LinearRamp":
         """Planes of no read; `factors` are those of MCDS and UTR."""
         chosen: LinearMode = {Mode.SINGLE: single, Mode.CDS: cds}.get(mode, factors)
-        first, mean, comoment = _planes(shape, 3)
-        return cls(mode, chosen, first, mean, comoment, np.zeros(shape, np.uint16), np.zeros(shape, np.uint8))
+        first, mean, comoment = planes(shape, 3, Place.RAMP)
+        return cls(mode, chosen, first, mean, comoment, *_numbers_and_flags(shape, Place.RAMP + 3))
 
     def fold(self, rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets) -> None:
         """Fold a read."""
         if len(self.times_s) == 1:
             _take_first(rows, read, calibration, offsets, self.first)
+        terms = tuple(calibration.terms)
         gain, lever = self.factors.fold_factors(np.array(self.times_s))
         rows(
             read.shape[0],
             lambda start, stop: fold_rows(
                 read,
                 calibration.threshold,
-                calibration.terms,
+                terms,
                 *offsets,
                 np.float32(gain),
                 np.float32(lever),
@@ -167,7 +161,7 @@ class LinearRamp:
             ),
         )
 
-    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Plane) -> None:
+    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Terms) -> None:
         """Add the ramp to the sums of its exposure."""
         slope = {Mode.SINGLE: self.first, Mode.CDS: self.mean}.get(self.mode, self.comoment)
         table = self._table(full_time_s)
@@ -220,15 +214,15 @@ class SegmentedRamp:
     @classmethod
     def alloc(cls, shape: tuple[int, int], jump_sigma: float) -> "SegmentedRamp":
         """Planes of no read."""
-        first, last, mean, comoment, moment, shot = _planes(shape, 6)
-        begin, flags = np.zeros(shape, np.uint16), np.zeros(shape, np.uint8)
+        first, last, mean, comoment, moment, shot = planes(shape, 6, Place.RAMP)
+        begin, flags = _numbers_and_flags(shape, Place.RAMP + 6)
         return cls(jump_sigma, first, last, mean, comoment, moment, shot, begin, flags)
 
     def fold(self, rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets) -> None:
         """Fold a read."""
         if len(self.times_s) == 1:
             _take_first(rows, read, calibration, offsets, self.first)
-        times = np.array(self.times_s)
+        times, terms = np.array(self.times_s), tuple(calibration.terms)
         tables, least = segments.factors(times), segments.trusted_moment(times)
         interval, even = times[-1] - times[-2] if len(times) > 1 else 0.0, segments.is_even(times)
         rows(
@@ -236,7 +230,7 @@ class SegmentedRamp:
             lambda start, stop: fold_segment_rows(
                 read,
                 calibration.threshold,
-                calibration.terms,
+                terms,
                 *offsets,
                 calibration.gain,
                 calibration.read_noise,
@@ -258,7 +252,7 @@ class SegmentedRamp:
             ),
         )
 
-    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Plane) -> None:
+    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Terms) -> None:
         """Add the ramp to the sums of its exposure."""
         moments = np.stack(segments.moments(np.array(self.times_s))).astype(np.float32)
         rows(
@@ -298,20 +292,21 @@ class SummedRamp:
     def alloc(cls, shape: tuple[int, int], planned: NDArray[np.float64], weighting: Weighting) -> "SummedRamp":
         """Planes of no read, for a ramp with these times of its reads."""
         weights = (optimal if weighting is Weighting.OPTIMAL else fixsen).sum_weights(planned)
-        first, sums = np.zeros(shape, np.float32), np.zeros((len(weights), *shape), np.float32)
-        return cls(planned, weighting, weights, first, sums, np.zeros(shape, np.uint16), np.zeros(shape, np.uint8))
+        (first,) = planes(shape, 1, Place.RAMP)
+        sums = np.zeros((len(weights), *shape), np.float32)  # one after another: they need no places
+        return cls(planned, weighting, weights, first, sums, *_numbers_and_flags(shape, Place.RAMP + 1))
 
     def fold(self, rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets) -> None:
         """Fold a read."""
         if len(self.times_s) == 1:
             _take_first(rows, read, calibration, offsets, self.first)
-        weights = self._of_used_reads()[:, -1].astype(np.float32)
+        weights, terms = self._of_used_reads()[:, -1].astype(np.float32), tuple(calibration.terms)
         rows(
             read.shape[0],
             lambda start, stop: fold_sum_rows(
                 read,
                 calibration.threshold,
-                calibration.terms,
+                terms,
                 *offsets,
                 weights,
                 self.first,
@@ -323,7 +318,7 @@ class SummedRamp:
             ),
         )
 
-    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Plane) -> None:
+    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Terms) -> None:
         """Add the ramp to the sums of its exposure."""
         times = np.array(self.times_s)
         weights = self._of_used_reads().astype(np.float32).astype(np.float64)
@@ -363,5 +358,11 @@ class SummedRamp:
         return np.asarray(np.abs(np.array(self.times_s)[:, None] - self.planned).argmin(axis=1))
 
 
+def _numbers_and_flags(shape: tuple[int, int], place: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    (numbers,), (flags,) = planes(shape, 1, place, np.uint16), planes(shape, 1, place + 1, np.uint8)
+    return numbers, flags
+
+
 def _take_first(rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets, first: Plane) -> None:
-    rows(read.shape[0], lambda start, stop: first_rows(read, calibration.terms, *offsets, first, start, stop))
+    terms = tuple(calibration.terms)
+    rows(read.shape[0], lambda start, stop: first_rows(read, terms, *offsets, first, start, stop))

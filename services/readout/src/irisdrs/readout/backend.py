@@ -239,7 +239,7 @@ class Processor:
     def _add(self, state: ExposureState, ramp: Ramp, sums: Sums) -> None:
         terms = state.calibration.terms
         wanted = terms if state.options.linearity_noise else terms[:, :0]
-        ramp.add(self._rows, sums, state.calibration, state.full_time_s, np.ascontiguousarray(wanted))
+        ramp.add(self._rows, sums, state.calibration, state.full_time_s, tuple(wanted))
 
     def _frame(self, state: ExposureState, sums: Sums, flags: Quality) -> RateFrame:
         calibration = state.calibration

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irisdrs.readout.sampling.linearity import linearity_terms
+from irisdrs.readout.sampling.planes import Place, placed
 from irisdrs.readout.sampling.reference_correction import (
     DEFAULT_CORRECTION,
     ReferenceCorrection,
@@ -40,7 +41,7 @@ class Calibration:
     threshold : uint16
         Smallest saturated count, DN.
     terms : float32 (5, rows, columns)
-        Linearity coefficients a_1 to a_5.
+        Linearity coefficients a_1 to a_5; each plane is contiguous.
     gain : float32
         Electrons per DN; 1 where it is not known.
     read_noise : float32
@@ -115,10 +116,10 @@ class Calibration:
         bottom, top, left, right = window.border(self.detector_shape, self.border)
         return replace(
             self,
-            threshold=self.threshold[window.slices].copy(),
-            terms=self.terms[:, rows, columns].copy(),
-            gain=self.gain[window.slices].copy(),
-            read_noise=self.read_noise[window.slices].copy(),
+            threshold=placed(self.threshold[window.slices], Place.THRESHOLD),
+            terms=placed(self.terms[:, rows, columns], Place.TERMS),
+            gain=placed(self.gain[window.slices], Place.GAIN),
+            read_noise=placed(self.read_noise[window.slices], Place.READ_NOISE),
             dq=self.dq[window.slices].copy(),
             usable=_edges_of(edges, window.row0, window.row1, height),
             usable_sides=_edges_of(sides, window.col0, window.col1, width).transpose(0, 2, 1),
@@ -243,10 +244,10 @@ def calibrate_for(
     if border:
         dq[_is_border(gain.shape, border)] |= _REFERENCE_PIXEL
     return Calibration(
-        threshold=threshold,
+        threshold=placed(threshold, Place.THRESHOLD),
         terms=terms,
-        gain=np.where(no_gain, np.float32(1), gain).astype(np.float32),
-        read_noise=np.where(no_noise, np.float32(0), read_noise).astype(np.float32),
+        gain=placed(np.where(no_gain, np.float32(1), gain).astype(np.float32), Place.GAIN),
+        read_noise=placed(np.where(no_noise, np.float32(0), read_noise).astype(np.float32), Place.READ_NOISE),
         dq=dq,
         usable=_usable(mask, border),
         usable_sides=_usable(mask.T, border).transpose(0, 2, 1),

@@ -228,7 +228,7 @@ def fit_ramp(
         intervals.usable,
     )
     detector = Detector(
-        calibration.threshold, calibration.terms, calibration.gain, calibration.read_noise, calibration.dq
+        calibration.threshold, tuple(calibration.terms), calibration.gain, calibration.read_noise, calibration.dq
     )
     method = settings.method(len(intervals.reads))
     rate, poisson, rnoise, chi2, time = (np.zeros((rows, columns), np.float32) for _ in range(5))

@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from irisdrs.readout.sampling.fixsen import RATIOS
+from irisdrs.readout.sampling.linearity import Terms
 from irisdrs.readout.sampling.optimal import ENTRIES, R_MAX, R_MIN
 from irisdrs.shared.quality import Quality
 
@@ -57,7 +58,7 @@ def add_rows(
     number: NDArray[np.uint16],
     flags: NDArray[np.uint8],
     table: NDArray[np.float32],
-    terms: NDArray[np.float32],
+    terms: Terms,
     signal: NDArray[np.float32],
     weight: NDArray[np.float32],
     poisson: NDArray[np.float32],
@@ -81,23 +82,22 @@ def add_rows(
     table : float32 (5, reads + 1)
         By number of good reads: weight w, w * scale, w^2 * Poisson factor, w^2 * read-noise factor, and what makes
         of `slope` half of the ramp's signal; all 0 below two reads, which make no slope.
-    terms : float32 (5, rows, columns)
+    terms : five of float32 (rows, columns)
         Linearity, with whose slope half-way up the ramp the read noise grows; of no rows, when it shall not.
     signal, weight, poisson, rnoise : float32 (rows, columns)
         Sums over ramps.
     seen : uint8 (rows, columns)
         Flags of all ramps.
     """
-    scaled = terms.shape[1] > 0
+    a1, a2, a3, a4, a5 = terms
+    scaled = a1.shape[0] > 0
     for y in range(start, stop):
         for x in range(slope.shape[1]):
             n = number[y, x]
             noise = table[3, n]
             if scaled:
                 level = first[y, x] + slope[y, x] * table[4, n]
-                steep = linearity_slope(
-                    level, terms[0, y, x], terms[1, y, x], terms[2, y, x], terms[3, y, x], terms[4, y, x]
-                )
+                steep = linearity_slope(level, a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
                 noise *= steep * steep
             weight[y, x] += table[0, n]
             signal[y, x] += slope[y, x] * table[1, n]
@@ -117,7 +117,7 @@ def add_segment_rows(
     flags: NDArray[np.uint8],
     moments: NDArray[np.float32],
     full_time_s: np.float32,
-    terms: NDArray[np.float32],
+    terms: Terms,
     signal: NDArray[np.float32],
     weight: NDArray[np.float32],
     poisson: NDArray[np.float32],
@@ -139,7 +139,8 @@ def add_segment_rows(
     terms, signal, weight, poisson, rnoise, seen
         As in `add_rows`.
     """
-    scaled = terms.shape[1] > 0
+    a1, a2, a3, a4, a5 = terms
+    scaled = a1.shape[0] > 0
     columns = comoment.shape[1]
     row = np.zeros((3, columns), np.float32)
     open_moment, open_shot, noise = row[0], row[1], row[2]
@@ -152,9 +153,7 @@ def add_segment_rows(
         if scaled:
             for x in range(columns):
                 level = first[y, x] + mean[y, x]
-                steep = linearity_slope(
-                    level, terms[0, y, x], terms[1, y, x], terms[2, y, x], terms[3, y, x], terms[4, y, x]
-                )
+                steep = linearity_slope(level, a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
                 noise[x] = steep * steep
         for x in range(columns):
             moment = closed_moment[y, x] + open_moment[x]
@@ -184,7 +183,7 @@ def add_combination_rows(
     by_ratio: bool,
     gain: NDArray[np.float32],
     read_noise: NDArray[np.float32],
-    terms: NDArray[np.float32],
+    terms: Terms,
     signal: NDArray[np.float32],
     weight: NDArray[np.float32],
     poisson: NDArray[np.float32],
@@ -212,7 +211,8 @@ def add_combination_rows(
     terms, signal, weight, poisson, rnoise, seen
         As in `add_rows`.
     """
-    scaled = terms.shape[1] > 0
+    a1, a2, a3, a4, a5 = terms
+    scaled = a1.shape[0] > 0
     count = sums.shape[0]
     for y in range(start, stop):
         for x in range(number.shape[1]):
@@ -233,11 +233,11 @@ def add_combination_rows(
             if scaled:
                 steep = linearity_slope(
                     first[y, x] + rate * duration / np.float32(2),
-                    terms[0, y, x],
-                    terms[1, y, x],
-                    terms[2, y, x],
-                    terms[3, y, x],
-                    terms[4, y, x],
+                    a1[y, x],
+                    a2[y, x],
+                    a3[y, x],
+                    a4[y, x],
+                    a5[y, x],
                 )
             rate = np.float32(0)
             for i in range(count):

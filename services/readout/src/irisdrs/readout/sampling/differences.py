@@ -15,6 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from irisdrs.readout.sampling.linearity import Terms
+
 #: Variance of the converter's rounding to whole numbers, DN^2: no read is better than that.
 ROUNDING_VARIANCE = np.float32(1 / 12)
 
@@ -23,7 +25,7 @@ class Detector(NamedTuple):
     """What the fit needs of the references; planes as in `Calibration`."""
 
     threshold: NDArray[np.uint16]
-    terms: NDArray[np.float32]
+    terms: Terms
     gain: NDArray[np.float32]
     read_noise: NDArray[np.float32]
     dq: NDArray[np.uint32]
@@ -126,11 +128,11 @@ def linear_differences(
     """
     threshold = detector.threshold[row, left : left + width]
     sigma = detector.read_noise[row, left : left + width]
-    a1 = detector.terms[0, row, left : left + width]
-    a2 = detector.terms[1, row, left : left + width]
-    a3 = detector.terms[2, row, left : left + width]
-    a4 = detector.terms[3, row, left : left + width]
-    a5 = detector.terms[4, row, left : left + width]
+    a1 = detector.terms[0][row, left : left + width]
+    a2 = detector.terms[1][row, left : left + width]
+    a3 = detector.terms[2][row, left : left + width]
+    a4 = detector.terms[3][row, left : left + width]
+    a5 = detector.terms[4][row, left : left + width]
     for x in range(width):
         saturated[x] = floored[x] = level[x] = bent[x] = np.float32(0)
         limit[x] = np.float32(threshold[x])

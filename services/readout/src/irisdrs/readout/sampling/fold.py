@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from irisdrs.readout.sampling.linearity import Terms
 from irisdrs.shared.quality import Quality
 
 _SATURATED = np.uint8(Quality.SATURATED)
@@ -59,7 +60,7 @@ def latch(flags: np.uint8, count: np.uint16, threshold: np.uint16) -> np.uint8:
 def fold_rows(
     read: NDArray[np.uint16],
     threshold: NDArray[np.uint16],
-    terms: NDArray[np.float32],
+    terms: Terms,
     column_offset: NDArray[np.float32],
     row_offset: NDArray[np.float32],
     gain: np.float32,
@@ -82,7 +83,7 @@ def fold_rows(
         Raw counts, DN.
     threshold : uint16 (rows, columns)
         Smallest saturated count.
-    terms : float32 (5, rows, columns)
+    terms : five of float32 (rows, columns)
         Linearity, from `linearity_terms`.
     column_offset, row_offset : float32 (columns,), (rows,)
         Of the reference pixels, DN; both are subtracted.
@@ -97,7 +98,7 @@ def fold_rows(
     flags : uint8 (rows, columns)
         SATURATED, AD_FLOOR: latched.
     """
-    a1, a2, a3, a4, a5 = terms[0], terms[1], terms[2], terms[3], terms[4]
+    a1, a2, a3, a4, a5 = terms
     for y in range(start, stop):
         for x in range(read.shape[1]):
             count = read[y, x]
@@ -119,7 +120,7 @@ def fold_rows(
 @njit(nogil=True, cache=True, error_model="numpy")
 def first_rows(
     read: NDArray[np.uint16],
-    terms: NDArray[np.float32],
+    terms: Terms,
     column_offset: NDArray[np.float32],
     row_offset: NDArray[np.float32],
     first: NDArray[np.float32],
@@ -127,7 +128,7 @@ def first_rows(
     stop: int,
 ) -> None:
     """Keep the linearised first read of a ramp, which is subtracted from every read. Parameters as in `fold_rows`."""
-    a1, a2, a3, a4, a5 = terms[0], terms[1], terms[2], terms[3], terms[4]
+    a1, a2, a3, a4, a5 = terms
     for y in range(start, stop):
         for x in range(read.shape[1]):
             first[y, x] = linearised(
@@ -171,7 +172,7 @@ def choose_factors(
 def fold_segment_rows(
     read: NDArray[np.uint16],
     threshold: NDArray[np.uint16],
-    terms: NDArray[np.float32],
+    terms: Terms,
     column_offset: NDArray[np.float32],
     row_offset: NDArray[np.float32],
     gain: NDArray[np.float32],
@@ -224,7 +225,7 @@ def fold_segment_rows(
     flags : uint8 (rows, columns)
         SATURATED (latched: all segments have ended), AD_FLOOR, JUMP_DET.
     """
-    a1, a2, a3, a4, a5 = terms[0], terms[1], terms[2], terms[3], terms[4]
+    a1, a2, a3, a4, a5 = terms
     columns = read.shape[1]
     latest = tables.shape[1] - 1
     half_interval, twelfth = interval / np.float32(2), interval * interval / np.float32(12)
@@ -288,7 +289,7 @@ def fold_segment_rows(
 def fold_sum_rows(
     read: NDArray[np.uint16],
     threshold: NDArray[np.uint16],
-    terms: NDArray[np.float32],
+    terms: Terms,
     column_offset: NDArray[np.float32],
     row_offset: NDArray[np.float32],
     weights: NDArray[np.float32],
@@ -312,7 +313,7 @@ def fold_sum_rows(
     read, threshold, terms, column_offset, row_offset, number, flags
         As in `fold_rows`.
     """
-    a1, a2, a3, a4, a5 = terms[0], terms[1], terms[2], terms[3], terms[4]
+    a1, a2, a3, a4, a5 = terms
     columns = read.shape[1]
     above = np.zeros(columns, np.float32)
     for y in range(start, stop):

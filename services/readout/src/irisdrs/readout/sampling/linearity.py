@@ -6,7 +6,11 @@ The model is y = sum a_i x**i, i = 0 to 5, x in DN after the reference-pixel cor
 import numpy as np
 from numpy.typing import NDArray
 
+from irisdrs.readout.sampling.planes import Place, planes
 from irisdrs.shared.quality import Quality
+
+#: Linearity coefficients a_1 to a_5 as kernels take them: planes (rows, columns), float32.
+Terms = tuple[NDArray[np.float32], ...]
 
 #: Coefficients a_0 to a_5 of a reference.
 COEFFICIENTS = 6
@@ -31,12 +35,14 @@ def linearity_terms(
     Returns
     -------
     terms : float32 (5, rows, columns)
-        The identity where the coefficients cannot be used: one is not finite, or a_1 is 0.
+        The identity where the coefficients cannot be used: one is not finite, or a_1 is 0. Each plane is contiguous,
+        and in a place of its own.
     flags : uint32 (rows, columns)
         NO_LIN_CORR there.
     """
     bad = ~np.isfinite(coefficients).all(axis=0) | (coefficients[1] == 0) | ((dq & Quality.NO_LIN_CORR) != 0)
-    terms = np.array(coefficients[1:], dtype=np.float32, order="C")
+    terms: NDArray[np.float32] = planes((bad.shape[0], bad.shape[1]), COEFFICIENTS - 1, Place.TERMS)
+    terms[...] = coefficients[1:]
     terms[0][bad] = 1.0
     terms[1:, bad] = 0.0
     return terms, np.where(bad, np.uint32(Quality.NO_LIN_CORR), np.uint32(0))
