@@ -16,7 +16,7 @@ DEBIAN ?= $(notdir $(PYTHON))-venv
 # What only some targets need: the servers that the settings ask for.
 SERVERS := $(if $(filter rabbitmq,$(BUS)),rabbitmq) $(if $(filter s3,$(STORE)),$(SWIFT))
 
-.PHONY: install swift rabbitmq compiler demo up down test lint contract bench bench-bus bench-lanes chaos clean
+.PHONY: install swift rabbitmq compiler demo up down test lint contract bench bench-readout bench-bus bench-lanes chaos clean
 
 install: $(READY)
 
@@ -69,10 +69,13 @@ contract: $(READY)
 
 bench: $(READY) $(SWIFT) rabbitmq
 	$(BIN)/python -m pytest -s tests/benchmarks -o python_files='bench_*.py'
-	$(BIN)/python tests/benchmarks/bench_readout_fold.py
+	$(BIN)/python -m tests.benchmarks.bench_readout
 	$(BIN)/python tests/benchmarks/bench_readout_reference_pixels.py
-	$(BIN)/python tests/benchmarks/bench_readout_fit.py
 	$(BIN)/python tests/benchmarks/bench_simulator_read.py
+
+# How fast reads become a frame, beside NumPy, stcal and the bandwidth of the memory.
+bench-readout: $(READY)
+	$(BIN)/python -m tests.benchmarks.bench_readout --json tests/benchmarks/readout.json
 
 # How fast events and objects travel over RabbitMQ and S3.
 bench-bus: $(READY) $(SWIFT) rabbitmq

@@ -1,0 +1,91 @@
+"""From the last read to the stored frame; the decompression of a read; memory."""
+
+import asyncio
+import hashlib
+import tempfile
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tests.benchmarks.readout.figures import Figure
+from tests.benchmarks.readout.scene import reads_of
+from tests.benchmarks.readout.timing import Turns
+
+from irisdrs.readout.backend import ExposureState, Processor, RateFrame
+from irisdrs.readout.calibration import Calibration
+from irisdrs.readout.frame import to_file
+from irisdrs.readout.sampling.options import FoldOptions
+from irisdrs.readout.warming import read_header_of
+from irisdrs.shared.data.fits import decode_read, encode_read
+from irisdrs.shared.identifiers import SamplingMode
+from irisdrs.shared.instrument import READ_TIME_S
+from irisdrs.shared.store.directory import DirectoryStore
+
+ROUNDS, READS = 3, 4
+
+
+def frame_figures(processor: Processor, calibration: Calibration) -> list[Figure]:
+    """A streamed exposure from its last read on: arrays, file, hash, store."""
+    reads = list(reads_of(_shape(calibration), READS))
+    header = read_header_of(_shape(calibration))
+    turns = Turns()
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(ROUNDS):
+            state = _folded(processor, calibration, reads[:-1])
+            frame = turns.take("arrays", number, 1, _finish, processor, state, reads[-1])
+            data = turns.take("file", number, 1, to_file, frame, header, header.ended_at, READS, {})
+            turns.take("hash", number, 1, _hash, data)
+            turns.take("store", number, 1, _put, Path(folder), f"{number}.fits", data)
+    packed = encode_read(reads[0], header)
+    for number in range(ROUNDS):
+        turns.take("decode", number, 1, decode_read, packed, header.shape)
+    return [
+        Figure.of("last read to arrays, streamed", "s", turns.of("arrays"), 0.2, 0.4),
+        Figure.of("the frame as a FITS file", "s", turns.of("file")),
+        Figure.of("its SHA-256", "s", turns.of("hash")),
+        Figure.of("put into a directory, hashed and synced", "s", turns.of("store")),
+        Figure("size of the file", "MB", len(data) / 1e6),
+        Figure.of("decompression of a read (RICE), one thread", "ms", turns.of("decode").times(1e3)),
+        Figure("size of a compressed read", "MB", len(packed) / 1e6),
+    ]
+
+
+def memory_figures(processor: Processor, calibration: Calibration) -> list[Figure]:
+    """Memory beyond references and reads: while an exposure is streamed, and with its frame."""
+    reads = list(reads_of(_shape(calibration), READS))
+    pixels = calibration.gain.size
+    tracemalloc.start()
+    state = _folded(processor, calibration, reads)
+    folding = tracemalloc.get_traced_memory()[1] / pixels
+    processor.close(state)
+    closing = tracemalloc.get_traced_memory()[1] / pixels
+    tracemalloc.stop()
+    return [
+        Figure("extra memory while reads are folded", "bytes a pixel", folding, goal=30),
+        Figure("extra memory while the exposure is closed, frame included", "bytes a pixel", closing),
+    ]
+
+
+def _shape(calibration: Calibration) -> tuple[int, int]:
+    return calibration.gain.shape[0], calibration.gain.shape[1]
+
+
+def _folded(processor: Processor, calibration: Calibration, reads: list[NDArray[np.uint16]]) -> ExposureState:
+    state = processor.open(calibration, SamplingMode.UTR, READ_TIME_S * READS, FoldOptions(jump_sigma=5.0))
+    for k, read in enumerate(reads):
+        processor.fold(state, read, (k + 1) * READ_TIME_S)
+    return state
+
+
+def _finish(processor: Processor, state: ExposureState, read: NDArray[np.uint16]) -> RateFrame:
+    processor.fold(state, read, READS * READ_TIME_S)
+    return processor.close(state)
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _put(folder: Path, key: str, data: bytes) -> None:
+    asyncio.run(DirectoryStore(folder).put(key, data))
