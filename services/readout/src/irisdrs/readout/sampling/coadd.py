@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from irisdrs.readout.sampling.fixsen import RATIOS
-from irisdrs.readout.sampling.linearity import Terms
+from irisdrs.readout.sampling.linearity import Terms, linearity_slope
 from irisdrs.readout.sampling.optimal import ENTRIES, R_MAX, R_MIN
 from irisdrs.shared.quality import Quality
 
@@ -27,8 +27,11 @@ _ENTRIES_PER_LOG_R = np.float32((ENTRIES - 1) / math.log(R_MAX / R_MIN))
 _LAST_ENTRY = ENTRIES - 1
 
 
+_slope = njit(nogil=True, cache=True, error_model="numpy")(linearity_slope)
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
-def linearity_slope(
+def slope_at_level(
     level: np.float32, a1: np.float32, a2: np.float32, a3: np.float32, a4: np.float32, a5: np.float32
 ) -> np.float32:
     """dy/dx of the linearity polynomial where y is `level`, DN; 1 where it is not positive.
@@ -38,17 +41,9 @@ def linearity_slope(
     x = level
     for _ in range(2):
         y = x * (a1 + x * (a2 + x * (a3 + x * (a4 + x * a5))))
-        x -= (y - level) / _derivative(x, a1, a2, a3, a4, a5)
-    slope = _derivative(x, a1, a2, a3, a4, a5)
+        x -= (y - level) / _slope(x, a1, a2, a3, a4, a5)
+    slope = _slope(x, a1, a2, a3, a4, a5)
     return slope if slope > np.float32(0) else np.float32(1)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _derivative(
-    x: np.float32, a1: np.float32, a2: np.float32, a3: np.float32, a4: np.float32, a5: np.float32
-) -> np.float32:
-    quartic = np.float32(4) * a4 + x * np.float32(5) * a5
-    return a1 + x * (np.float32(2) * a2 + x * (np.float32(3) * a3 + x * quartic))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -97,7 +92,7 @@ def add_rows(
             noise = table[3, n]
             if scaled:
                 level = first[y, x] + slope[y, x] * table[4, n]
-                steep = linearity_slope(level, a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
+                steep = slope_at_level(level, a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
                 noise *= steep * steep
             weight[y, x] += table[0, n]
             signal[y, x] += slope[y, x] * table[1, n]
@@ -153,7 +148,7 @@ def add_segment_rows(
         if scaled:
             for x in range(columns):
                 level = first[y, x] + mean[y, x]
-                steep = linearity_slope(level, a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
+                steep = slope_at_level(level, a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
                 noise[x] = steep * steep
         for x in range(columns):
             moment = closed_moment[y, x] + open_moment[x]
@@ -231,7 +226,7 @@ def add_combination_rows(
                 entry = _entry_of_r(rate * cadence, gain[y, x] * read_noise[y, x] * read_noise[y, x])
             steep = np.float32(1)
             if scaled:
-                steep = linearity_slope(
+                steep = slope_at_level(
                     first[y, x] + rate * duration / np.float32(2),
                     a1[y, x],
                     a2[y, x],
