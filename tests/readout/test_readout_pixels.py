@@ -1,0 +1,178 @@
+"""No pixel is taken for another: frames that are not square, 64 channels, strides, and more elements than 2^31."""
+
+import mmap
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.readout.ramps import cadence, detector, noisy_ramp
+
+from irisdrs.readout.backend import Processor
+from irisdrs.readout.calibration import Calibration
+from irisdrs.readout.fitting import Estimator, FitSettings
+from irisdrs.readout.sampling.differences import Detector, Ramp
+from irisdrs.readout.sampling.intervals import intervals_of
+from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.ramp_fit import Planes, fit_rows
+from irisdrs.shared.instrument import CHANNEL_COLUMNS, CHANNELS, DETECTOR_SIZE
+from irisdrs.shared.quality import Quality
+
+#: A few rows of all 64 channels.
+SHAPE = (7, DETECTOR_SIZE)
+#: Of every pixel, from 1.
+NUMBER = np.arange(1, SHAPE[0] * SHAPE[1] + 1).reshape(SHAPE)
+#: Times of three reads: by symmetry, every estimate is half the last read less half the first.
+TIMES = np.array([1.0, 2.0, 3.0])
+
+FOLDS = [
+    (Mode.CDS, FoldOptions()),
+    (Mode.MCDS, FoldOptions(planned_times_s=tuple(TIMES))),
+    (Mode.UTR, FoldOptions()),
+    (Mode.UTR, FoldOptions(jump_sigma=1e6)),
+    (Mode.UTR, FoldOptions(Weighting.FIXSEN, tuple(TIMES))),
+    (Mode.UTR, FoldOptions(Weighting.OPTIMAL, tuple(TIMES))),
+]
+
+
+def unique() -> tuple[Calibration, NDArray[np.uint16]]:
+    """A detector of which no two pixels have the same gain, noise or linearity, and a ramp of which none has the same
+    slope: its number of DN for each read."""
+    coefficients = np.zeros((6, *SHAPE), np.float32)
+    coefficients[1] = 1 + NUMBER * 2.0**-16
+    threshold = np.full(SHAPE, 65000, np.float32)
+    threshold[4, 1234] = 1000 + 2 * NUMBER[4, 1234]  # the count of its last read
+    mask = np.zeros(SHAPE, np.uint32)
+    mask[2, 3000] = Quality.HOT
+    calibration = detector(
+        SHAPE,
+        coefficients=coefficients,
+        gain=(1 + NUMBER[::-1] * 2.0**-14).astype(np.float32),
+        read_noise=(5 + NUMBER[:, ::-1] * 2.0**-13).astype(np.float32),
+        saturation=threshold,
+        mask=mask,
+    )
+    return calibration, (1000 + NUMBER * np.arange(3)[:, None, None]).astype(np.uint16)
+
+
+def check(
+    calibration: Calibration,
+    rate: NDArray[np.float32],
+    rnoise: NDArray[np.float32],
+    poisson: NDArray[np.float32],
+    dq: NDArray[np.uint32],
+    slope: NDArray[np.float64],
+) -> None:
+    """Compare a frame with what each pixel must have; `slope` is by how much read noise grows."""
+    linear = NUMBER * (1 + NUMBER * 2.0**-16)
+    saturated = (dq & Quality.SATURATED) != 0
+    assert np.argwhere(saturated).tolist() == [[4, 1234]]
+    assert np.argwhere(dq & Quality.HOT).tolist() == [[2, 3000]]
+    # of two reads, and of three: one over the time between first and last
+    time = np.where(saturated, 1.0, 2.0)
+    usable = (dq & Quality.DO_NOT_USE) == 0
+    assert usable[~saturated].all()
+    # neighbours differ by at least one DN; a linearised count of 60 000 is rounded to 0.004
+    np.testing.assert_allclose(rate, np.where(usable, linear, 0), rtol=1e-6, atol=0.02)
+    expected = np.where(usable, 2 * (calibration.read_noise * slope) ** 2 / time**2, 0)
+    np.testing.assert_allclose(rnoise, expected, rtol=1e-5)
+    np.testing.assert_allclose(poisson, rate / calibration.gain / time, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("mode", "options"), FOLDS)
+def test_every_pixel_is_folded_with_its_own_reads_and_references(
+    processor: Processor, mode: Mode, options: FoldOptions
+) -> None:
+    calibration, ramp = unique()
+    state = processor.open(calibration, mode, 2.0, options)
+    for time, read in zip(TIMES, ramp, strict=True):
+        processor.fold(state, read, float(time))
+    frame = processor.close(state)
+    check(calibration, frame.data, frame.var_rnoise, frame.var_poisson, frame.dq, np.ones(SHAPE))
+    # its last group is the last read
+    assert (frame.dq[4, 1234] & Quality.DO_NOT_USE != 0) == (mode is Mode.MCDS)
+
+
+@pytest.mark.parametrize("estimator", list(Estimator))
+def test_every_pixel_is_fitted_with_its_own_reads_and_references(processor: Processor, estimator: Estimator) -> None:
+    calibration, ramp = unique()
+    fit = processor.fit(ramp, calibration, TIMES, FitSettings(estimator, fowler_reads=1))
+    check(
+        calibration,
+        fit.rate,
+        fit.var_rnoise,
+        fit.var_poisson,
+        fit.dq | calibration.dq,
+        np.asarray(calibration.terms[0], np.float64),
+    )
+
+
+def test_each_of_64_channels_loses_its_own_offsets(processor: Processor) -> None:
+    shape = (20, DETECTOR_SIZE)
+    x = np.arange(DETECTOR_SIZE)
+    output = (x // CHANNEL_COLUMNS) * 2 + x % 2
+    rng = np.random.default_rng(3)
+    offsets = rng.permuted(np.tile(np.arange(2 * CHANNELS) * 100, (4, 1)), axis=1)
+    reads = np.full((4, *shape), 1000, np.uint16)
+    reads[:, 4:-4, 4:-4] += (np.arange(4)[:, None, None] * (x[4:-4] % 50)).astype(np.uint16)
+    reads += offsets[:, output][:, None].astype(np.uint16)
+    calibration = detector(shape, border=4)
+    state = processor.open(calibration, Mode.UTR, 3.0)
+    for k, read in enumerate(reads):
+        processor.fold(state, read, float(k))
+    science = np.broadcast_to(x[4:-4] % 50, (12, DETECTOR_SIZE - 8))
+    np.testing.assert_allclose(processor.close(state).data[4:-4, 4:-4], science, rtol=1e-6, atol=1e-5)
+    fit = processor.fit(reads, calibration, np.arange(4.0))
+    np.testing.assert_allclose(fit.rate[4:-4, 4:-4], science, rtol=1e-6, atol=1e-5)
+
+
+def sparse(shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
+    """Zeros that take memory only where they are written."""
+    size = int(np.prod(shape)) * np.dtype(kind).itemsize
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
+    memory = mmap.mmap(-1, size, flags=private)
+    memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, kind).reshape(shape)
+
+
+@pytest.mark.parametrize("estimator", [Estimator.LIKELIHOOD, Estimator.FIXSEN])
+def test_the_last_row_of_a_ramp_of_more_than_two_thousand_million_counts_is_its_own(
+    processor: Processor, estimator: Estimator
+) -> None:
+    # The C library's indices are 32 bits: 128 reads of a whole detector are one element more.
+    reads, size, row = 130, DETECTOR_SIZE, DETECTOR_SIZE - 1
+    times, settings = cadence(reads), FitSettings(estimator)
+    few = noisy_ramp(np.random.default_rng(1), times, (1, size), 40.0)
+    small = processor.fit(few, detector((1, size)), times, settings)
+    ramp = sparse((reads, size, size), np.uint16)
+    assert ramp.size > 2**31
+    ramp[:, row] = few[:, 0]
+    planes = [sparse((size, size), kind) for kind in (np.uint16, np.float32, np.float32, np.uint32)]
+    terms = sparse((5, size, size), np.float32)
+    one = detector((1, size))
+    for plane, of_one in zip(planes, (one.threshold, one.gain, one.read_noise, one.dq), strict=True):
+        plane[row] = of_one[0]
+    terms[:, row] = one.terms[:, 0]
+    threshold, gain, noise, dq = planes
+    found = Planes(
+        *(sparse((size, size), np.float32) for _ in range(5)),
+        sparse((size, size), np.uint16),
+        sparse((size, size), np.uint32),
+    )
+    intervals = intervals_of(times)
+    offsets = np.zeros((reads, size), np.float32)
+    fit_rows(
+        Ramp(ramp, offsets, offsets, intervals.reads, intervals.length_s, intervals.usable),
+        Detector(threshold, terms, gain, noise, dq),
+        settings.method(reads),
+        found,
+        row,
+        size,
+    )
+    for plane, expected in zip(
+        found,
+        (small.rate, small.poisson, small.var_rnoise, small.chi2, small.time_s, small.differences, small.dq),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(plane[row], expected[0])
+    assert found.rate[row].mean() == pytest.approx(40, rel=0.01)
