@@ -102,7 +102,7 @@ class DeadLetterContract:
         assert await select(queue="archive") == [two, aborted, unreadable]
         assert await select(error="CorruptObject") == [one, two]
         assert await select(error="MissingReference", type="ExposureAborted") == [aborted]
-        assert await select(type=read(1).cloud_type()) == await select(type="read.written") == [one, two]
+        assert await select(type=read(1).told_as) == await select(type="read.written") == [one, two]
         assert await select(since=start) == await select(until=datetime.now(UTC)) == [one, two, aborted, unreadable]
         assert await select(since=datetime.now(UTC) + timedelta(seconds=1)) == await select(until=start) == []
         with pytest.raises(NoSuchLetter, match=r"no queue 'nowhere'.*iris\.q\.archive"):
@@ -114,7 +114,7 @@ class DeadLetterContract:
         (letter,) = await office.waiting(ALL)
         found = await office.show(letter.id[:6])
         assert (found.letter, found.parked, found.decisions) == (letter, True, [])
-        assert (letter.event_type, letter.event_id) == (read(1).cloud_type(), read(1).event_id)
+        assert (letter.event_type, letter.event_id) == (read(1).told_as, read(1).event_id)
         assert (letter.correlation, letter.attempts, letter.encoding) == ("2034B-007-123", 1, "utf-8")
         assert (letter.error_class, letter.message, letter.traceback) == (
             "CorruptObject",

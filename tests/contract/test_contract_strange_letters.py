@@ -135,7 +135,7 @@ async def test_what_came_into_the_parking_by_hand_is_listed(
             await channel.default_exchange.publish(message, routing_key=IMG1.parking)
         office = DeadLetters(bus, DirectoryStore(tmp_path), USED)
         letters = await office.waiting(ALL)
-        assert sorted(letter.event_type for letter in letters) == ["", read(1).cloud_type()]
+        assert sorted(letter.event_type for letter in letters) == ["", read(1).told_as]
         moved = await office.discard([letter.id for letter in letters], "ada", "strange")
         assert len(moved.moved) == 2
     finally:

@@ -161,7 +161,7 @@ def test_a_single_read_is_its_signal_by_its_time_and_says_so(processor: Processo
 
 
 def test_the_modes_of_events_are_modes_of_the_fold() -> None:
-    assert {Mode(mode) for mode in SamplingMode} <= set(Mode)
+    assert {Mode(mode) for mode in SamplingMode} == set(Mode)
 
 
 @pytest.mark.parametrize(("mode", "weighting", "jump_sigma"), FOLDS)

@@ -98,25 +98,25 @@ def contract() -> Contract:
 
 
 def test_a_contract_does_not_break_itself_and_may_get_new_events(contract: Contract) -> None:
-    fewer = {name: one for name, one in contract.schemas.items() if name != "frame.ready.v1"}
+    fewer = {name: one for name, one in contract.schemas.items() if name != "frame.reduced.v1"}
     assert breaks(contract, contract) == []
     assert breaks(Contract(fewer, contract.asyncapi), contract) == []
 
 
 def test_an_event_that_was_removed_breaks_the_contract(contract: Contract) -> None:
-    fewer = {name: one for name, one in contract.schemas.items() if name != "frame.ready.v1"}
+    fewer = {name: one for name, one in contract.schemas.items() if name != "frame.reduced.v1"}
     (found,) = breaks(contract, Contract(fewer, contract.asyncapi))
-    assert (found.where, "the event was removed" in found.what) == ("frame.ready.v1", True)
+    assert (found.where, "the event was removed" in found.what) == ("frame.reduced.v1", True)
 
 
 def test_the_next_major_version_may_replace_an_event_and_the_one_after_may_not(contract: Contract) -> None:
     def replaced_by(name: str) -> Contract:
         schemas = dict(contract.schemas)
-        schemas[name] = {**schemas.pop("frame.ready.v1"), "required": ["everything else"]}
+        schemas[name] = {**schemas.pop("frame.reduced.v1"), "required": ["everything else"]}
         return Contract(schemas, contract.asyncapi)
 
-    assert breaks(contract, replaced_by("frame.ready.v2")) == []
-    assert [one.where for one in breaks(contract, replaced_by("frame.ready.v3"))] == ["frame.ready.v1"]
+    assert breaks(contract, replaced_by("frame.reduced.v2")) == []
+    assert [one.where for one in breaks(contract, replaced_by("frame.reduced.v3"))] == ["frame.reduced.v1"]
 
 
 @pytest.mark.parametrize("part", ["routing key", "exchange"])

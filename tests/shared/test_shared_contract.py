@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -13,8 +14,8 @@ from irisdrs.shared.cli import app
 from irisdrs.shared.contract import files
 from irisdrs.shared.contract.compatibility import Contract
 from irisdrs.shared.contract.examples import EXAMPLES, example_message
-from irisdrs.shared.contract.schemas import message_name, message_schema
-from irisdrs.shared.events import Event, decode, encode
+from irisdrs.shared.contract.schemas import message_schema, told
+from irisdrs.shared.events import Event, FrameReady, decode, encode
 from irisdrs.shared.events.registry import EVENT_TYPES
 
 REPOSITORY = Path(__file__).parents[2]
@@ -33,6 +34,18 @@ def test_the_committed_contract_is_the_one_of_the_code() -> None:
 
 def test_the_contract_of_the_last_release_is_not_broken() -> None:
     assert [str(one) for one in files.broken(files.read(FOLDER / files.RELEASED), files.current())] == []
+
+
+def test_version_1_of_an_event_that_says_a_sampling_mode_has_the_modes_of_the_release_and_version_2_has_all() -> None:
+    schemas: Any = files.current().schemas
+    said = {name: schema["$defs"]["SamplingMode"]["enum"] for name, schema in schemas.items() if _says_a_mode(schema)}
+    assert len(said) == 16
+    for name, modes in said.items():
+        assert modes == (["CDS", "UTR"] if name.endswith(".v1") else ["SINGLE", "CDS", "MCDS", "UTR"])
+
+
+def _says_a_mode(schema: Any) -> bool:
+    return "SamplingMode" in schema["$defs"]
 
 
 def test_the_document_is_valid_asyncapi() -> None:
@@ -62,36 +75,38 @@ def test_every_reference_of_the_document_leads_somewhere() -> None:
 def test_the_document_names_who_tells_and_who_takes() -> None:
     document = json.loads((FOLDER / files.ASYNCAPI).read_text(encoding="utf-8"))
     operations = document["operations"]
-    assert operations["readout.tells.frame.ready.v1"]["action"] == "send"
+    names = ("frame.ready.v1", "frame.ready.v2")
     assert operations["calibrate.takes.iris.q.calibrate.realtime"]["messages"] == [
-        {"$ref": "#/channels/iris.q.calibrate.realtime/messages/frame.ready.v1"}
+        {"$ref": f"#/channels/iris.q.calibrate.realtime/messages/{name}"} for name in names
     ]
-    channel = document["channels"]["frame.ready.v1"]
-    assert channel["address"] == "iris.readout.frame.ready.{detector}"
+    for name in names:
+        assert operations[f"readout.tells.{name}"]["action"] == "send"
+        assert document["channels"][name]["address"] == "iris.readout.frame.ready.{detector}"
     assert {queue.name for queue in QUEUES} <= document["channels"].keys()
 
 
-@pytest.mark.parametrize("kind", EVENT_TYPES.values(), ids=message_name)
-def test_every_schema_is_a_schema(kind: type[Event]) -> None:
-    jsonschema.Draft202012Validator.check_schema(message_schema(kind))
+@pytest.mark.parametrize("name", files.current().schemas)
+def test_every_schema_is_a_schema(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(files.current().schemas[name])
 
 
-@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: event.told_as)
 def test_what_is_told_fits_its_schema_and_is_read_again(event: Event) -> None:
-    schema = message_schema(type(event))
+    schema = message_schema(type(event), event.told_version)
     message = encode(event, "test")
-    told = json.loads(message)
-    jsonschema.validate(told, schema, jsonschema.Draft202012Validator)
-    jsonschema.validate(example_message(type(event)), schema, jsonschema.Draft202012Validator)
+    sent = json.loads(message)
+    jsonschema.validate(sent, schema, jsonschema.Draft202012Validator)
+    example = example_message(type(event), event.told_version)
+    jsonschema.validate(example, schema, jsonschema.Draft202012Validator)
     assert decode(message)[1] == event
-    told["data"][min(told["data"])] = {"not": "this"}
+    sent["data"][min(sent["data"])] = {"not": "this"}
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(told, schema, jsonschema.Draft202012Validator)
+        jsonschema.validate(sent, schema, jsonschema.Draft202012Validator)
 
 
-def test_every_event_has_an_example() -> None:
-    assert {type(event) for event in EXAMPLES} == set(EVENT_TYPES.values())
-    assert len(EXAMPLES) == len(EVENT_TYPES)
+def test_every_event_has_an_example_of_each_version_that_it_is_told_as() -> None:
+    expected = sorted(kind.cloud_type(version) for kind, version in told(EVENT_TYPES.values()))
+    assert sorted(event.told_as for event in EXAMPLES) == expected
 
 
 def test_the_command_prints_the_document() -> None:
@@ -133,7 +148,7 @@ def test_a_contract_that_breaks_the_released_one_is_not_written(tmp_path: Path) 
 def test_an_id_that_is_made_of_other_parts_breaks_the_contract() -> None:
     released = files.read(FOLDER / files.RELEASED)
     text = json.dumps(released.asyncapi)
-    known = example_message(EVENT_TYPES["org.tmt.iris.drs.frame.ready.v1"])["id"]
+    known = example_message(FrameReady, 1)["id"]
     other = Contract(released.schemas, json.loads(text.replace(str(known), "11111111-2222-5333-8444-555555555555")))
     assert any(
         one.where == "frame.ready.v1" and "the id is not the one of its data" in one.what

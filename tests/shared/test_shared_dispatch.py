@@ -300,7 +300,7 @@ async def test_a_deadline_recirculates_without_using_attempts(bus: MemoryBus) ->
         (b"x" * 70_000, "at most 65536"),
         (
             encode(FRAME, "t").replace(b"frame.ready.v1", b"frame.ready.v9"),
-            "reads up to version 1. Upgrade this service",
+            "reads up to version 2. Upgrade this service",
         ),
         (encode(FRAME, "t").replace(b"frame.ready.v1", b"frame.eaten.v1"), "Unknown event type"),
         (encode(FRAME, "t").replace(b'"IMG1"', b'"IMG9"'), "detector"),

@@ -8,14 +8,31 @@ import pytest
 from pydantic import ValidationError
 
 from irisdrs.archive.reconciliation.announcements import plan_at
+from irisdrs.shared.bus.memory import MemoryBus
+from irisdrs.shared.bus.port import ParkingReason
+from irisdrs.shared.bus.topology import QUEUES, readout_queue
 from irisdrs.shared.contract.examples import EXAMPLES
+from irisdrs.shared.dead_letters.letters import Selection
+from irisdrs.shared.dead_letters.office import DeadLetters
 from irisdrs.shared.errors import BadMessage, CorruptObject
-from irisdrs.shared.events import Event, FrameReady, ObservationStarted, ReadWritten, decode, encode
+from irisdrs.shared.events import (
+    Event,
+    ExposureEnded,
+    ExposureStarted,
+    FrameReady,
+    ObservationStarted,
+    ReadWritten,
+    decode,
+    encode,
+)
 from irisdrs.shared.events.metadata import from_metadata, to_metadata
 from irisdrs.shared.events.registry import EVENT_TYPES, READERS, readers_of
+from irisdrs.shared.events.sampled import Sampled
+from irisdrs.shared.identifiers import Detector, SamplingMode
 from irisdrs.shared.store.directory import DirectoryStore
-from irisdrs.shared.store.keys import observation_key
+from irisdrs.shared.store.keys import exposure_prefix, fact_key, observation_key
 from irisdrs.shared.store.port import JSON, StoredObject
+from irisdrs.shared.testing.bus_contract import next_of
 from irisdrs.shared.testing.replay import replay
 
 PLANNED = next(event for event in EXAMPLES if isinstance(event, ObservationStarted))
@@ -72,7 +89,7 @@ def told(event: Event, **changes: object) -> bytes:
     return json.dumps(json.loads(encode(event, "test")) | changes).encode()
 
 
-@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: event.told_as)
 def test_fields_of_a_newer_minor_version_are_ignored_at_every_depth(event: Event) -> None:
     def enrich(part: object) -> object:
         if isinstance(part, list):
@@ -197,3 +214,104 @@ def test_the_time_of_an_event_is_told_in_both_scales() -> None:
     envelope, _ = decode(encode(READ, "test"))
     told_tai = datetime.fromisoformat(envelope.timetai).replace(tzinfo=UTC)
     assert (told_tai - envelope.time).total_seconds() == 37
+
+
+def of_the_release(part: Any) -> Any:
+    """Facts as the release wrote them: it knew no groups of reads."""
+    if isinstance(part, list):
+        return [of_the_release(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    return {name: of_the_release(value) for name, value in part.items() if name != "group_reads"}
+
+
+def as_version_2(event: Event) -> bytes:
+    """As a later release tells it that tells no version 1 any more."""
+    later = event.cloud_type(2)
+    return told(event, type=later, id=event.id_of(later, event.subject))
+
+
+SAMPLED = [event for event in EXAMPLES if isinstance(event, Sampled)]
+
+
+def in_mode(event: FrameReady, mode: SamplingMode) -> FrameReady:
+    return event.model_copy(update={"sampling_mode": mode})
+
+
+def test_a_fact_is_told_as_the_oldest_version_that_can_say_it() -> None:
+    told_as = {mode: in_mode(FRAME, mode).told_version for mode in SamplingMode}
+    assert told_as == {
+        SamplingMode.SINGLE: 2,
+        SamplingMode.CDS: 1,
+        SamplingMode.MCDS: 2,
+        SamplingMode.UTR: 1,
+    }
+    for event in SAMPLED:
+        message = json.loads(encode(event, "test"))
+        assert message["type"] == event.cloud_type(event.told_version)
+        assert message["id"] == event.event_id == event.id_of(message["type"], event.subject)
+
+
+@pytest.mark.parametrize("event", SAMPLED, ids=lambda event: event.told_as)
+def test_one_fact_told_as_two_versions_is_one_event(event: Event) -> None:
+    envelope, read = decode(as_version_2(event))
+    assert envelope.type.endswith(".v2")
+    assert read == decode(encode(event, "test"))[1] == event
+    assert read.event_id == event.event_id
+
+
+@pytest.mark.parametrize("event", SAMPLED, ids=lambda event: event.told_as)
+def test_version_1_does_not_say_what_only_version_2_can(event: Event) -> None:
+    first = event.cloud_type(1)
+    message = told(event, type=first, id=event.id_of(first, event.subject))
+    if event.told_version == 1:
+        assert decode(message)[1] == event
+    else:
+        with pytest.raises(BadMessage, match=r"says what only .*\.v2 can say"):
+            decode(message)
+
+
+@pytest.mark.parametrize("event", [event for event in SAMPLED if event.told_version == 1], ids=lambda one: one.told_as)
+def test_what_the_release_told_and_stored_is_read_as_the_same_fact(event: Event) -> None:
+    facts = of_the_release(event.model_dump(mode="json"))
+    assert "group_reads" not in json.dumps(facts)
+    assert decode(told(event, data=facts))[1] == event
+    assert type(event).at_rest(facts) == event
+    if event.announces:
+        assert from_metadata(type(event), StoredObject(event.announces, to_metadata(facts))) == event
+
+
+async def test_an_observation_that_the_release_stored_is_told_again_under_the_same_ids(tmp_path: Any) -> None:
+    store = DirectoryStore(tmp_path)
+    plan, (exposure, *_) = PLANNED.plan, PLANNED.plan.exposure_ids()
+    started = next(event for event in EXAMPLES if isinstance(event, ExposureStarted))
+    ended = next(event for event in EXAMPLES if isinstance(event, ExposureEnded))
+    for key, facts in (
+        (observation_key(plan.night, plan.observation), plan),
+        (fact_key(plan.night, exposure, "started"), started),
+        (fact_key(plan.night, exposure, "ended"), ended),
+    ):
+        await store.put(key, json.dumps(of_the_release(facts.model_dump(mode="json"))).encode(), media_type=JSON)
+    metadata = to_metadata(of_the_release(READ.model_dump(mode="json")))
+    put = await store.put(f"{exposure_prefix(plan.night, exposure)}0001/00008-a.fits", b"a read", metadata=metadata)
+    (key,) = await store.keys("observations/")
+    again = [event async for event in replay(store, await plan_at(store, key))]
+    assert again == [PLANNED, started, READ.model_copy(update={"object": put.stored.ref}), ended]
+    assert [event.told_version for event in again] == [1, 1, 1, 1]
+    assert [event.event_id for event in again[:2]] == [PLANNED.event_id, started.event_id]
+
+
+async def test_copies_of_a_fact_in_two_versions_are_one_dead_letter_that_nobody_announces_again(tmp_path: Any) -> None:
+    bus = MemoryBus()
+    office = DeadLetters(bus, DirectoryStore(tmp_path), QUEUES)
+    queue = next(queue for queue in QUEUES if queue.name == readout_queue(Detector.IMG1))
+    for body in (encode(READ, "edge"), as_version_2(READ)):
+        await bus.publish(READ.routing_key, body, mandatory=True)
+        async with bus.consume(queue) as deliveries:
+            await (await next_of(deliveries)).park(ParkingReason("CorruptObject", "truncated"))
+    (letter,) = await office.waiting(Selection(type="ReadWritten"))
+    assert await office.held() == {READ.event_id} == {letter.event_id}
+    await office.discard([letter.id], "ada", "it is damaged")
+    assert await bus.parked(queue) == []
+    assert await office.held() == {READ.event_id}
+    bus.close()

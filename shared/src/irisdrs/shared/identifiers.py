@@ -42,7 +42,9 @@ class ExposureType(StrEnum):
 class SamplingMode(StrEnum):
     """SAMPMODE: how a ramp's reads become a frame."""
 
+    SINGLE = "SINGLE"
     CDS = "CDS"
+    MCDS = "MCDS"
     UTR = "UTR"
 
 

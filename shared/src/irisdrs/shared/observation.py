@@ -43,6 +43,26 @@ class Sampling(Facts):
     ramps: int = Field(description="Ramps in an exposure", ge=1, le=9999)
     read_time_s: float = Field(description="Time from one read to the next, seconds", gt=0)
     shape: tuple[int, int] = Field(description="Rows and columns of a read, pixels")
+    group_reads: int = Field(description="MCDS: reads in each of the two groups (Fowler's number)", default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _suits_its_mode(self) -> "Sampling":
+        # CDS and UTR have no slope without a second read, but version 1 could say so: what was told stays readable.
+        if self.mode is SamplingMode.SINGLE and self.reads != 1:
+            raise ValueError(f"a ramp of SINGLE has 1 read, not {self.reads}")
+        if self.mode is SamplingMode.MCDS and self.reads < 2 * self.group_reads:
+            raise ValueError(
+                f"two groups of {self.group_reads} reads do not fit into a ramp of {self.reads}: "
+                f"MCDS needs at least {2 * self.group_reads}"
+            )
+        if self.mode is not SamplingMode.MCDS and self.group_reads != 1:
+            raise ValueError(f"{self.mode} has no groups of {self.group_reads} reads: only MCDS has groups")
+        return self
+
+    @property
+    def read_times_s(self) -> tuple[float, ...]:
+        """End of each read of a ramp as it is planned, seconds since the reset."""
+        return tuple(read * self.read_time_s for read in range(1, self.reads + 1))
 
     @property
     def ramp_time_s(self) -> float:

@@ -80,9 +80,7 @@ def product_of(event: ExposureEvent, product_id: str, *, level: int) -> ProductI
     try:
         product = ProductId.parse(product_id)
     except ValueError as error:
-        raise BadMessage(f"{event.cloud_type()} {event.subject}: {error}.") from error
+        raise BadMessage(f"{event.told_as} {event.subject}: {error}.") from error
     if product.exposure != event.exposure_id or product.level != level:
-        raise BadMessage(
-            f"{event.cloud_type()} announces {product_id}, but speaks of {event.exposure_id}, level {level}."
-        )
+        raise BadMessage(f"{event.told_as} announces {product_id}, but speaks of {event.exposure_id}, level {level}.")
     return product

@@ -208,7 +208,7 @@ def _left_out(event: ReadWritten, problem: IrisError) -> ProcessingFailed:
         service="readout",
         queue=readout_queue(event.detector),
         failed_event_id=event.event_id,
-        failed_type=event.cloud_type(),
+        failed_type=event.told_as,
         attempt=1,
         error_class=type(problem).__name__,
         message=str(problem),

@@ -62,7 +62,7 @@ class EventIntake:
             if answer.status_code >= 500:
                 raise Outage(f"{self._url} answers {answer.status_code} to an event.", remedy="Look into its log.")
             if answer.is_error:
-                raise BadMessage(f"{self._url} refused {event.cloud_type()}: {answer.text}")
+                raise BadMessage(f"{self._url} refused {event.told_as}: {answer.text}")
 
     async def close(self) -> None:
         """Close the connection."""

@@ -50,7 +50,7 @@ def as_facts() -> dict[str, object]:
                 "name": queue.name,
                 "service": queue.service,
                 "lane": queue.lane,
-                "takes": [kind.cloud_type() for kind in queue.takes],
+                "takes": [kind.cloud_type(version) for kind in queue.takes for version in kind.told_versions()],
                 "binding_keys": list(queue.binding_keys()),
                 "prefetch": queue.prefetch,
                 "concurrency": queue.concurrency,
@@ -62,13 +62,14 @@ def as_facts() -> dict[str, object]:
         ],
         "events": [
             {
-                "type": kind.cloud_type(),
+                "type": kind.cloud_type(version),
                 "routing_key": binding_key(kind),
                 "exchange": exchange_of(binding_key(kind)),
                 "mandatory": kind.mandatory,
                 "producers": list(producers),
             }
             for kind, producers in PRODUCERS.items()
+            for version in kind.told_versions()
         ],
         "retry_delays_s": list(RETRY_DELAYS_S),
     }

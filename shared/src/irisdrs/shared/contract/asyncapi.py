@@ -4,12 +4,12 @@ Source: AsyncAPI 3.0.0, and its AMQP bindings 0.3.0.
 """
 
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib import metadata
 
 from irisdrs.shared.bus.declarations import EXCHANGES
 from irisdrs.shared.bus.topology import PRODUCERS, QUEUES, Queue, binding_key, exchange_of
 from irisdrs.shared.contract.examples import example_message
-from irisdrs.shared.contract.schemas import SCHEMA_FORMAT, Document, message_name
+from irisdrs.shared.contract.schemas import SCHEMA_FORMAT, Document, message_name, told
 from irisdrs.shared.events.envelope import CONTENT_TYPE
 from irisdrs.shared.events.event import Event, ExposureEvent
 from irisdrs.shared.events.facts import ProcessingFailed
@@ -33,7 +33,7 @@ def document() -> Document:
         "asyncapi": "3.0.0",
         "info": {
             "title": "IRIS Data Reduction System",
-            "version": version("irisdrs-shared"),
+            "version": metadata.version("irisdrs-shared"),
             "description": "Facts and jobs on the bus. Pixels travel through the object store only.",
         },
         "defaultContentType": CONTENT_TYPE,
@@ -50,27 +50,27 @@ def document() -> Document:
         "channels": dict(_event_channels()) | dict(_queue_channels()),
         "operations": dict(_sends()) | dict(_receives()),
         "components": {
-            "messages": {message_name(kind): _message(kind) for kind in PRODUCERS},
+            "messages": {message_name(*each): _message(*each) for each in told(PRODUCERS)},
             "securitySchemes": {"login": {"type": "userPassword"}},
         },
     }
 
 
-def _message(kind: type[Event]) -> Document:
-    name = message_name(kind)
+def _message(kind: type[Event], version: int) -> Document:
+    name = message_name(kind, version)
     return {
-        "name": kind.cloud_type(),
+        "name": kind.cloud_type(version),
         "title": kind.__name__,
         "summary": (kind.__doc__ or "").strip().partition("\n")[0],
         "contentType": CONTENT_TYPE,
         "payload": {"schemaFormat": SCHEMA_FORMAT, "schema": {"$ref": f"./{SCHEMAS}/{name}.json"}},
-        "examples": [{"name": kind.__name__, "payload": example_message(kind)}],
+        "examples": [{"name": kind.__name__, "payload": example_message(kind, version)}],
     }
 
 
 def _event_channels() -> Iterator[tuple[str, Document]]:
-    """Where events are told: a routing key of an exchange each."""
-    for kind in PRODUCERS:
+    """Where events are told: a routing key of an exchange each; versions of one event share it."""
+    for kind, version in told(PRODUCERS):
         exchange = exchange_of(binding_key(kind))
         address, parameters = kind.topic(), dict[str, Document]()
         if issubclass(kind, ExposureEvent):
@@ -78,12 +78,12 @@ def _event_channels() -> Iterator[tuple[str, Document]]:
         elif kind is ProcessingFailed:
             address, parameters = "iris.{service}.processing.failed", {"service": _SERVICE}
         yield (
-            message_name(kind),
+            message_name(kind, version),
             {
                 "address": address,
                 "title": kind.__name__,
                 **({"parameters": parameters} if parameters else {}),
-                "messages": _channel_messages(kind),
+                "messages": _channel_messages(message_name(kind, version)),
                 "bindings": {
                     "amqp": {
                         "is": "routingKey",
@@ -108,7 +108,7 @@ def _queue_channels() -> Iterator[tuple[str, Document]]:
             {
                 "address": queue.name,
                 "title": f"What {queue.service} takes" + (f" of {queue.detector}" if queue.detector else ""),
-                "messages": _channel_messages(*queue.takes),
+                "messages": _channel_messages(*_names(queue)),
                 "bindings": {
                     "amqp": {
                         "is": "queue",
@@ -121,11 +121,12 @@ def _queue_channels() -> Iterator[tuple[str, Document]]:
 
 
 def _sends() -> Iterator[tuple[str, Document]]:
-    for kind, producers in PRODUCERS.items():
-        for producer in producers:
+    for kind, version in told(PRODUCERS):
+        name = message_name(kind, version)
+        for producer in PRODUCERS[kind]:
             yield (
-                f"{producer}.tells.{message_name(kind)}",
-                _operation("send", message_name(kind), producer, kind)
+                f"{producer}.tells.{name}",
+                _operation("send", name, producer, name)
                 | {
                     "bindings": {
                         "amqp": {"deliveryMode": 2, "mandatory": kind.mandatory, "bindingVersion": _BINDING},
@@ -138,22 +139,27 @@ def _receives() -> Iterator[tuple[str, Document]]:
     for queue in QUEUES:
         yield (
             f"{queue.service}.takes.{queue.name}",
-            _operation("receive", queue.name, queue.service, *queue.takes)
+            _operation("receive", queue.name, queue.service, *_names(queue))
             | {"bindings": {"amqp": {"ack": True, "bindingVersion": _BINDING}}, "x-iris": _how(queue)},
         )
 
 
-def _operation(action: str, channel: str, service: str, *kinds: type[Event]) -> Document:
+def _names(queue: Queue) -> Iterator[str]:
+    """Names of the messages that a queue takes."""
+    return (message_name(*each) for each in told(queue.takes))
+
+
+def _operation(action: str, channel: str, service: str, *messages: str) -> Document:
     return {
         "action": action,
         "channel": {"$ref": f"#/channels/{channel}"},
         "tags": [{"name": service}],
-        "messages": [{"$ref": f"#/channels/{channel}/messages/{message_name(kind)}"} for kind in kinds],
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in messages],
     }
 
 
-def _channel_messages(*kinds: type[Event]) -> Document:
-    return {message_name(kind): {"$ref": f"#/components/messages/{message_name(kind)}"} for kind in kinds}
+def _channel_messages(*messages: str) -> Document:
+    return {name: {"$ref": f"#/components/messages/{name}"} for name in messages}
 
 
 def _how(queue: Queue) -> Document:

@@ -33,6 +33,7 @@ from irisdrs.shared.events import (
     TelemetrySampled,
     encode,
 )
+from irisdrs.shared.events.sampled import Sampled
 from irisdrs.shared.identifiers import Detector, ExposureType, ObservingMode, SamplingMode
 from irisdrs.shared.observation import ObservationPlan, PlannedExposure, Sampling
 from irisdrs.shared.store.port import JSON, ObjectRef
@@ -46,6 +47,9 @@ _CONTEXT = "tmt_0001.pmap"
 _VERSION = "0.1.0+5f2c0a9e"
 _REQUEST = "reprocess-0001"
 _SAMPLING = Sampling(mode=SamplingMode.UTR, reads=8, ramps=1, read_time_s=5.0, shape=(4096, 4096))
+
+
+_GROUPS = _SAMPLING.model_copy(update={"mode": SamplingMode.MCDS, "group_reads": 3})
 
 
 def _object(key: str, digit: str, media_type: str = "application/fits") -> ObjectRef:
@@ -105,7 +109,7 @@ def _made(kind: type[Event], **data: object) -> Event:
 
 
 #: In the order of the topology table's producers.
-EXAMPLES: tuple[Event, ...] = (
+_FIRST: tuple[Event, ...] = (
     _made(ObservationStarted, plan=_PLAN),
     _made(ObservationEnded, plan=_PLAN),
     _made(ExposureStarted, **_ABOUT, sampling=_SAMPLING, due_at=_TIME, crds_context=_CONTEXT),
@@ -197,7 +201,7 @@ EXAMPLES: tuple[Event, ...] = (
         service="calibrate",
         queue=CALIBRATE_REALTIME,
         failed_event_id=_FRAME.event_id,
-        failed_type=_FRAME.cloud_type(),
+        failed_type=_FRAME.told_as,
         attempt=1,
         error_class="CorruptObject",
         message="The frame is damaged.",
@@ -217,17 +221,33 @@ EXAMPLES: tuple[Event, ...] = (
 )
 
 
-def example_message(kind: type[Event]) -> Document:
-    """The example of an event as it travels, told at a fixed time.
+def _in_groups(event: Event) -> Event:
+    """The example of an event that says a sampling mode, of an exposure in the mode that its version 1 cannot say."""
+    if isinstance(event, FrameReady):
+        return event.model_copy(update={"sampling_mode": SamplingMode.MCDS})
+    if isinstance(event, ReductionRequested):
+        return event.model_copy(update={"frame": _in_groups(event.frame)})
+    if isinstance(event, ObservationStarted | ObservationEnded):
+        return event.model_copy(update={"plan": event.plan.model_copy(update={"sampling": _GROUPS})})
+    return event.model_copy(update={"sampling": _GROUPS})
+
+
+#: One for each version that an event is told as, the oldest versions first.
+EXAMPLES: tuple[Event, ...] = (*_FIRST, *(_in_groups(event) for event in _FIRST if isinstance(event, Sampled)))
+
+
+def example_message(kind: type[Event], version: int | None = None) -> Document:
+    """The example of an event as it travels, told at a fixed time, as this version or as another.
 
     Raises
     ------
     LookupError
-        If `EXAMPLES` has none of this event.
+        If `EXAMPLES` has none of this event and version.
     """
-    event = next((event for event in EXAMPLES if type(event) is kind), None)
+    told_as = kind.cloud_type(version)
+    event = next((event for event in EXAMPLES if event.told_as == told_as), None)
     if event is None:
-        raise LookupError(f"{kind.__name__} has no example: give it one in {__name__}.")
+        raise LookupError(f"{told_as} has no example: give it one in {__name__}.")
     message: Document = json.loads(encode(event, PRODUCERS[kind][0], spent="readout:1.204,calibrate:4.511"))
     return message | {
         "time": "2034-08-01T05:30:12.500000Z",

@@ -7,7 +7,7 @@ from pathlib import Path
 from irisdrs.shared.bus.topology import PRODUCERS
 from irisdrs.shared.contract.asyncapi import SCHEMAS, document
 from irisdrs.shared.contract.compatibility import Break, Contract, breaks
-from irisdrs.shared.contract.schemas import Document, message_name, message_schema
+from irisdrs.shared.contract.schemas import Document, message_name, message_schema, told
 from irisdrs.shared.errors import BadMessage, IrisError
 from irisdrs.shared.events.envelope import decode
 
@@ -26,7 +26,7 @@ class BrokenContract(IrisError):
 
 def current() -> Contract:
     """The contract of this version."""
-    return Contract({message_name(kind): message_schema(kind) for kind in PRODUCERS}, document())
+    return Contract({message_name(*each): message_schema(*each) for each in told(PRODUCERS)}, document())
 
 
 def read(folder: Path) -> Contract:

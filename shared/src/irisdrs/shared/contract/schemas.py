@@ -1,9 +1,13 @@
 """JSON Schema (2020-12) of every event as it travels: the CloudEvents envelope with the data of that event."""
 
+from collections.abc import Iterable, Iterator
+
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 
 from irisdrs.shared.events.envelope import Envelope
 from irisdrs.shared.events.event import Event
+from irisdrs.shared.events.sampled import VERSION_1_MODES
+from irisdrs.shared.identifiers import SamplingMode
 
 #: A JSON document.
 Document = dict[str, object]
@@ -28,27 +32,37 @@ class _TolerantSchema(GenerateJsonSchema):
         return False  # it would repeat the field's name
 
 
-def message_name(kind: type[Event]) -> str:
-    """Name of an event's message: ``frame.ready.v1``."""
-    return f"{kind.entity_verb}.v{kind.version}"
+def told(kinds: Iterable[type[Event]]) -> Iterator[tuple[type[Event], int]]:
+    """Events with each of the versions that they are told as: a message each."""
+    for kind in kinds:
+        for version in kind.told_versions():
+            yield kind, version
 
 
-def message_schema(kind: type[Event]) -> Document:
-    """JSON Schema of the messages that tell an event."""
+def message_name(kind: type[Event], version: int | None = None) -> str:
+    """Name of an event's message, of this version or of another: ``frame.ready.v1``."""
+    return f"{kind.entity_verb}.v{version or kind.version}"
+
+
+def message_schema(kind: type[Event], version: int | None = None) -> Document:
+    """JSON Schema of the messages that tell an event, as this version or as another one that it is told as."""
     envelope = Envelope.model_json_schema(schema_generator=_TolerantSchema)
     data = kind.model_json_schema(schema_generator=_TolerantSchema)
     definitions = data.pop("$defs", {})
+    if version == 1 and SamplingMode.__name__ in definitions:
+        definitions[SamplingMode.__name__]["enum"] = [str(mode) for mode in VERSION_1_MODES]
+    cloud_type = kind.cloud_type(version)
     return {
         "$schema": DIALECT,
-        "$id": f"urn:{kind.cloud_type()}",
+        "$id": f"urn:{cloud_type}",
         "title": kind.__name__,
         "description": data["description"],
         "type": "object",
-        "properties": envelope["properties"] | {"type": _is(envelope["properties"]["type"], kind), "data": data},
+        "properties": envelope["properties"] | {"type": _is(envelope["properties"]["type"], cloud_type), "data": data},
         "required": envelope["required"],
         "$defs": definitions,
     }
 
 
-def _is(schema: Document, kind: type[Event]) -> Document:
-    return schema | {"const": kind.cloud_type()}
+def _is(schema: Document, cloud_type: str) -> Document:
+    return schema | {"const": cloud_type}

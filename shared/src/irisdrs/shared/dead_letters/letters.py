@@ -14,7 +14,7 @@ from irisdrs.shared.bus.port import Parked
 from irisdrs.shared.bus.topology import QUEUES
 from irisdrs.shared.errors import BadMessage, IrisError
 from irisdrs.shared.events.envelope import decode
-from irisdrs.shared.events.registry import EVENT_TYPES
+from irisdrs.shared.events.registry import READERS
 
 _log = structlog.get_logger(__name__)
 
@@ -270,5 +270,5 @@ def _event_id(body: bytes) -> str:
 
 
 def _type_names(cloud_type: str) -> tuple[str, ...]:
-    kind = EVENT_TYPES.get(cloud_type)
+    kind = READERS.get(cloud_type)
     return (cloud_type,) if kind is None else (cloud_type, kind.entity_verb, kind.__name__)

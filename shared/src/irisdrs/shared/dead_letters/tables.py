@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from irisdrs.shared.dead_letters.letters import Action, Decision, Found, Letter
-from irisdrs.shared.events.registry import EVENT_TYPES
+from irisdrs.shared.events.registry import READERS
 
 #: Columns of what is no terminal: a file or a pipe breaks no line, and has room for every column.
 UNBOUNDED = 500
@@ -121,5 +121,5 @@ def _queue(name: str) -> str:
 
 
 def _event(letter: Letter) -> str:
-    kind = EVENT_TYPES.get(letter.event_type)
+    kind = READERS.get(letter.event_type)
     return f"{kind.__name__ if kind else letter.event_type or 'unreadable'} {letter.subject}".strip()

@@ -224,7 +224,7 @@ class Spool:
     async def _room(self, size: int, event: Event) -> None:
         if size > self.max_bytes:
             raise Fatal(
-                f"{event.cloud_type()} {event.subject} has {size} bytes, the spool {self.folder} holds at most "
+                f"{event.told_as} {event.subject} has {size} bytes, the spool {self.folder} holds at most "
                 f"{self.max_bytes}.",
                 remedy="Raise IRIS_SPOOL_MAX_BYTES.",
             )

@@ -91,7 +91,7 @@ def encode(event: Event, source: str, cause: Envelope | None = None, spent: str 
     envelope = Envelope(
         specversion="1.0",
         id=event.event_id,
-        type=event.cloud_type(),
+        type=event.told_as,
         source=f"/iris/drs/{source}",
         subject=event.subject,
         time=now,
@@ -105,7 +105,7 @@ def encode(event: Event, source: str, cause: Envelope | None = None, spent: str 
     message = envelope.model_dump_json().encode()
     if len(message) > MAX_BYTES:
         raise EventTooLarge(
-            f"{event.cloud_type()} {event.subject} has {len(message)} bytes: at most {MAX_BYTES} travel on the bus.",
+            f"{event.told_as} {event.subject} has {len(message)} bytes: at most {MAX_BYTES} travel on the bus.",
             remedy="Put the large part into the store and announce its key.",
         )
     return message
@@ -143,10 +143,13 @@ def _decoded(message: bytes, readers: Readers) -> tuple[Envelope, Event]:
         raise BadMessage(f"The message is no CloudEvents envelope: {_short(error)}.") from error
     kind = reader(envelope.type, readers)
     own = envelope.type == kind.cloud_type()
+    version_told = kind.version if own else kind.version - 1
     try:
         event = kind.as_told(envelope.data if own else kind.from_previous(envelope.data))
     except (ValidationError, LookupError, TypeError) as error:
         raise BadMessage(f"The data of {envelope.type} {envelope.subject} do not fit: {_short(error)}.") from error
+    if event.told_version > version_told and version_told in kind.told_versions():
+        raise BadMessage(f"{envelope.type} {envelope.subject} says what only {event.told_as} can say.")
     # How the version before formed its subject, only that version knows.
     if event.id_of(envelope.type, event.subject if own else envelope.subject) != envelope.id:
         raise BadMessage(f"{envelope.type} {envelope.subject}: the id is not the one of its data.")

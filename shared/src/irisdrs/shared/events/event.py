@@ -42,8 +42,26 @@ class Event(BaseModel):
         return f"{TYPE_PREFIX}.{cls.entity_verb}.v{version or cls.version}"
 
     @classmethod
+    def told_versions(cls) -> tuple[int, ...]:
+        """Versions that events are told as: this one, and the one before if it is told wherever it says enough."""
+        return (cls.version,)
+
+    @property
+    def told_version(self) -> int:
+        """The version that the event is told as: the oldest of `told_versions` that can say it.
+
+        It depends on nothing but the event, so that a fact has one id (`shared/decisions/0007`).
+        """
+        return self.version
+
+    @property
+    def told_as(self) -> str:
+        """CloudEvents `type` that the event is told as."""
+        return self.cloud_type(self.told_version)
+
+    @classmethod
     def from_previous(cls, data: dict[str, object]) -> dict[str, object]:
-        """The data of the major version before, as this version says them; each version from 2 on has its own.
+        """The data of the major version before, as this version says them; whoever raises `version` says how.
 
         It may raise `LookupError` or `TypeError` where the data are not those of that version.
         """
@@ -107,7 +125,7 @@ class Event(BaseModel):
     @property
     def event_id(self) -> str:
         """UUIDv5 of type, idempotency key and, where it announces an object, its SHA-256."""
-        return self.id_of(self.cloud_type(), self.subject)
+        return self.id_of(self.told_as, self.subject)
 
     def id_of(self, cloud_type: str, subject: str) -> str:
         """Id of the event when it is told as this type, about this subject."""

@@ -5,38 +5,41 @@ from datetime import datetime
 from pydantic import Field
 
 from irisdrs.shared.events.event import Event, ExposedEvent, ExposureEvent
+from irisdrs.shared.events.sampled import Sampled
 from irisdrs.shared.identifiers import OBSERVATION_PATTERN, SamplingMode
 from irisdrs.shared.observation import ObservationPlan, Sampling
 from irisdrs.shared.store.port import ObjectRef
 
 
-class ObservationStarted(Event):
+class _Planned(Sampled):
+    """A fact about a whole observation: it carries the plan."""
+
+    area = ""
+
+    plan: ObservationPlan
+
+    @property
+    def subject(self) -> str:
+        return self.plan.observation
+
+    @property
+    def mode_said(self) -> SamplingMode:
+        return self.plan.sampling.mode
+
+
+class ObservationStarted(_Planned):
     """The edge has stored the plan of an observation and starts it."""
 
     entity_verb = "observation.started"
-    area = ""
-
-    plan: ObservationPlan
-
-    @property
-    def subject(self) -> str:
-        return self.plan.observation
 
 
-class ObservationEnded(Event):
+class ObservationEnded(_Planned):
     """The last exposure of an observation has ended."""
 
     entity_verb = "observation.ended"
-    area = ""
-
-    plan: ObservationPlan
-
-    @property
-    def subject(self) -> str:
-        return self.plan.observation
 
 
-class ExposureStarted(ExposureEvent):
+class ExposureStarted(Sampled, ExposureEvent):
     """A detector starts an exposure; says what will make it complete."""
 
     entity_verb = "exposure.started"
@@ -46,14 +49,22 @@ class ExposureStarted(ExposureEvent):
     due_at: datetime = Field(description="When the exposure must have ended, with margin (UTC)")
     crds_context: str = Field(description="CRDS context that the observation is pinned to")
 
+    @property
+    def mode_said(self) -> SamplingMode:
+        return self.sampling.mode
 
-class ExposureEnded(ExposureEvent):
+
+class ExposureEnded(Sampled, ExposureEvent):
     """A detector has ended an exposure; all its reads are in the store."""
 
     entity_verb = "exposure.ended"
     area = ""
 
     sampling: Sampling
+
+    @property
+    def mode_said(self) -> SamplingMode:
+        return self.sampling.mode
 
 
 class ExposureAborted(ExposureEvent):
@@ -65,7 +76,7 @@ class ExposureAborted(ExposureEvent):
     reason: str = Field(max_length=1000)
 
 
-class ReadWritten(ExposedEvent):
+class ReadWritten(Sampled, ExposedEvent):
     """One read of a detector is in the store."""
 
     entity_verb = "read.written"
@@ -80,6 +91,10 @@ class ReadWritten(ExposedEvent):
     @property
     def subject(self) -> str:
         return f"{self.exposure_id}/{self.ramp:04d}/{self.read:05d}"
+
+    @property
+    def mode_said(self) -> SamplingMode:
+        return self.sampling.mode
 
 
 class ReadFailed(ExposureEvent):
@@ -97,7 +112,7 @@ class ReadFailed(ExposureEvent):
         return f"{self.exposure_id}/{self.ramp:04d}/{self.read:05d}/failed"
 
 
-class FrameReady(ExposedEvent):
+class FrameReady(Sampled, ExposedEvent):
     """A raw science frame (level 1) is in the store."""
 
     entity_verb = "frame.ready"
@@ -117,6 +132,10 @@ class FrameReady(ExposedEvent):
     @property
     def subject(self) -> str:
         return self.product_id
+
+    @property
+    def mode_said(self) -> SamplingMode:
+        return self.sampling_mode
 
 
 class FrameReduced(ExposedEvent):

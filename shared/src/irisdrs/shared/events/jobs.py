@@ -8,12 +8,13 @@ from pydantic import Field
 
 from irisdrs.shared.events.event import Event, ExposureEvent
 from irisdrs.shared.events.facts import FrameReady
-from irisdrs.shared.identifiers import OBSERVATION_PATTERN
+from irisdrs.shared.events.sampled import Sampled
+from irisdrs.shared.identifiers import OBSERVATION_PATTERN, SamplingMode
 from irisdrs.shared.observation import Sampling
 from irisdrs.shared.store.port import ObjectRef
 
 
-class ExposureDue(ExposureEvent):
+class ExposureDue(Sampled, ExposureEvent):
     """Deadline of an exposure: recirculates until it is due."""
 
     entity_verb = "exposure.due"
@@ -21,6 +22,10 @@ class ExposureDue(ExposureEvent):
 
     due_at: datetime = Field(description="When it is due (UTC)")
     sampling: Sampling
+
+    @property
+    def mode_said(self) -> SamplingMode:
+        return self.sampling.mode
 
 
 class AssociationDue(Event):
@@ -58,7 +63,7 @@ class CombinationRequested(Event):
         return self.observation
 
 
-class ReductionRequested(Event):
+class ReductionRequested(Sampled):
     """A frame is to be reduced again, whatever products of it there are, unless this very job was done."""
 
     entity_verb = "reduction.requested"
@@ -77,6 +82,10 @@ class ReductionRequested(Event):
     @property
     def correlation_id(self) -> str:
         return self.request
+
+    @property
+    def mode_said(self) -> SamplingMode:
+        return self.frame.sampling_mode
 
 
 class ReprocessRequested(Event):

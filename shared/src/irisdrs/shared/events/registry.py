@@ -32,7 +32,8 @@ def readers_of(kinds: Iterable[type[Event]]) -> dict[str, type[Event]]:
     """
     readers: dict[str, type[Event]] = {}
     for kind in kinds:
-        if kind.version > 1 and "from_previous" not in vars(kind):
+        raised_by = next(one for one in kind.__mro__ if "version" in vars(one))
+        if kind.version > 1 and "from_previous" not in vars(raised_by):
             raise TypeError(f"{kind.__name__} is version {kind.version} and has no from_previous of its own.")
         for version in range(max(kind.version - 1, 1), kind.version + 1):
             if readers.setdefault(kind.cloud_type(version), kind) is not kind:

@@ -161,7 +161,7 @@ async def _missed(
             if event is not None:
                 found.append(
                     MissedRow(
-                        type=event.cloud_type(),
+                        type=event.told_as,
                         subject=event.subject,
                         key=wanted.key,
                         why=wanted.why,

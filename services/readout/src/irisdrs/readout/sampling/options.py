@@ -9,7 +9,7 @@ from irisdrs.shared.errors import Fatal
 
 
 class Mode(StrEnum):
-    """SAMPMODE, with all its values; events of version 1 know CDS and UTR only."""
+    """SAMPMODE; arrays know no events, so they have a list of their own."""
 
     SINGLE = "SINGLE"
     CDS = "CDS"
