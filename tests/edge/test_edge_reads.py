@@ -121,6 +121,7 @@ async def test_an_aborted_exposure_says_why(scene: Open) -> None:
         (None, {"shape": (8, 6)}, WrongShape, r"has the shape \(8, 6\), planned is \(6, 8\)"),
         (None, {"filter": "J"}, Fatal, "filter is J, planned is H"),
         (None, {"reads": 3}, Fatal, "reads is 3, planned is 2"),
+        (None, {"group_reads": 2}, Fatal, "group_reads is 2, planned is 1"),
         (None, {"read_interval_s": 1.44}, Fatal, "read_interval_s is 1.44, planned is "),
         (None, {"sampling_mode": SamplingMode.CDS, "grating": "4000"}, Fatal, "grating is 4000.*sampling_mode is CDS"),
     ],

@@ -124,10 +124,22 @@ def test_no_event_names_an_object_outside_of_the_store(key: str) -> None:
         ObjectRef(key=key, sha256="0" * 64, size=1)
 
 
-@pytest.mark.parametrize("wrong", [("--size", "65"), ("--observation", "../x"), ("--filter", "none")])
-def test_wrong_arguments_are_said_to_be_wrong(tmp_path: Path, wrong: tuple[str, str]) -> None:
-    result = CliRunner().invoke(app, ["plan", "--data", str(tmp_path), *wrong])
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("--size 65", "a multiple of 64"),
+        ("--observation ../x", "an observation id is such as"),
+        ("--filter none", "IRIS has no filter 'none'"),
+        ("--reads 1", "a ramp of UTR has no slope"),
+        ("--mode SINGLE", "a ramp of SINGLE has 1 read, not 8"),
+        ("--mode MCDS --group-reads 5", "two groups of 5 reads do not fit"),
+        ("--group-reads 2", "UTR has no groups of 2 reads"),
+    ],
+)
+def test_wrong_arguments_are_said_to_be_wrong(tmp_path: Path, wrong: str, says: str) -> None:
+    result = CliRunner().invoke(app, ["--data", str(tmp_path), *wrong.split()])
     assert result.exit_code == 2
+    assert says in " ".join(result.output.replace("│", " ").split())
     assert list(tmp_path.iterdir()) == []
 
 

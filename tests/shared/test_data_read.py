@@ -110,6 +110,28 @@ def test_anybody_can_read_it_with_astropy() -> None:
     assert (header["DATE-OBS"], header["TIME-OBS"]) == ("2034-08-01", "05:04:03.000")
 
 
+def test_a_read_of_groups_says_how_many_reads_they_have() -> None:
+    header = read_header(sampling_mode="MCDS", group_reads=3)
+    data = encode_read(ramp_pixels(), header)
+    with fits.open(io.BytesIO(data)) as hdus:
+        assert (hdus[0].header["SAMPMODE"], hdus[0].header["GRPREADS"]) == ("MCDS", 3)
+    assert decode_read(data, SHAPE)[1] == header
+    cards = {keyword: value for keyword, value, _ in header.cards()}
+    assert ReadHeader.from_cards(cards | {"SAMPMODE": "MDS"}) == header, "as the keyword dictionary says it"
+    with pytest.raises(CorruptObject, match="group_reads"):
+        ReadHeader.from_cards(cards | {"GRPREADS": 0})
+
+
+@pytest.mark.parametrize("mode", ["SINGLE", "CDS", "UTR"])
+def test_other_reads_say_nothing_of_groups_as_those_of_the_release_did(mode: str) -> None:
+    header = read_header(sampling_mode=mode)
+    cards = {keyword: value for keyword, value, _ in header.cards()}
+    assert cards["SAMPMODE"] == mode
+    assert "GRPREADS" not in cards
+    assert ReadHeader.from_cards(cards) == header
+    assert header.group_reads == 1
+
+
 def test_all_reads_of_a_ramp_ask_crds_the_same() -> None:
     reset = datetime(2034, 8, 1, 23, 59, 59, 999_600, tzinfo=UTC)
     reads = [read_header(read=n, read_time_s=n * 0.72, ended_at=reset + timedelta(seconds=n * 0.72)) for n in (1, 5, 8)]

@@ -10,17 +10,20 @@ from typing import Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from irisdrs.readout import constants
 from irisdrs.readout.backend import ExposureState, Processor, RateFrame
+from irisdrs.readout.exposure import options_of
 from irisdrs.readout.frame import to_file
 from irisdrs.shared.data.fits import decode_read, read_header
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import Detector, SamplingMode
+from irisdrs.shared.observation import Sampling
 from irisdrs.shared.quality import Quality
 
 app = typer.Typer(help="Reads to raw science frames: as a service, or offline.", no_args_is_help=True)
@@ -54,6 +57,9 @@ def fit(
     readnoise: File,
     mask: File,
     mode: Annotated[SamplingMode | None, typer.Option(help="Sampling mode [default: the reads' own]")] = None,
+    group_reads: Annotated[
+        int | None, typer.Option(help="MCDS: reads in each of the two groups [default: the reads' own]", min=1)
+    ] = None,
     output: Annotated[Path, typer.Option(help="Frame to write")] = Path("frame.fits"),
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON")] = False,
 ) -> None:
@@ -70,16 +76,39 @@ def fit(
         raise Fatal(f"{output} is there already.", remedy="Remove it, or name another file with --output.")
     processor = Processor()
     calibration = constants.load_for(paths, first, foreign=True)
+    sampling = _sampling(first, mode or first.sampling_mode, group_reads)
     full_time_s = max(first.reads - 1, 1) * first.read_interval_s
-    state = processor.open(calibration, mode or first.sampling_mode, full_time_s)
+    state = processor.open(calibration, sampling.mode, full_time_s, options_of(sampling))
     _fold(processor, state, reads, quiet=as_json)
     whole = len(reads) == first.reads * first.ramps
     arrays = processor.close(state, Quality.GOOD if whole else Quality.DROPOUT)
     processor.shutdown()
-    header = first.model_copy(update={"sampling_mode": mode or first.sampling_mode})
+    header = first.model_copy(update={"sampling_mode": sampling.mode, "group_reads": sampling.group_reads})
     names = {kind: path.name for kind, path in paths.items()}
     output.write_bytes(to_file(arrays, header, reads[-1].header.ended_at, len(reads), names))
     _say(arrays, reads, output, as_json)
+
+
+def _sampling(first: ReadHeader, mode: SamplingMode, group_reads: int | None) -> Sampling:
+    """How the reads are to become a frame.
+
+    Raises
+    ------
+    typer.BadParameter
+        If their ramps do not suit the mode.
+    """
+    own = first.group_reads if mode is SamplingMode.MCDS else 1
+    try:
+        return Sampling(
+            mode=mode,
+            reads=first.reads,
+            ramps=first.ramps,
+            read_time_s=first.read_interval_s,
+            shape=first.shape,
+            group_reads=group_reads or own,
+        )
+    except ValidationError as wrong:
+        raise typer.BadParameter(wrong.errors()[0]["msg"].removeprefix("Value error, ")) from wrong
 
 
 @dataclass(frozen=True, slots=True)

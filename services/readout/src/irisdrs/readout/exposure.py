@@ -11,10 +11,13 @@ from irisdrs.readout.backend import ExposureState, Processor, RateFrame
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.membership import Membership, Slot
 from irisdrs.readout.preview import step_for
+from irisdrs.readout.sampling.options import FoldOptions
 from irisdrs.shared.data.fits import decode_read
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import CorruptObject
 from irisdrs.shared.events.facts import FrameReady
+from irisdrs.shared.identifiers import SamplingMode
+from irisdrs.shared.observation import Sampling
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.references import Reference
 
@@ -86,7 +89,7 @@ class Exposure:
         if self.state is None:
             sampling = self.membership.sampling
             full_time_s = max(sampling.reads - 1, 1) * sampling.read_time_s
-            self.state = processor.open(self.calibration, sampling.mode, full_time_s)
+            self.state = processor.open(self.calibration, sampling.mode, full_time_s, options_of(sampling))
             self.header, self.ramp = header, header.ramp
         return self.state
 
@@ -125,6 +128,13 @@ class Exposure:
         self.state, self.calibration = None, None
         self.announced, self.completed_by = announced, event_id
         return [announced]
+
+
+def options_of(sampling: Sampling) -> FoldOptions | None:
+    """The choices that a plan makes about a fold: the groups of MCDS."""
+    if sampling.mode is not SamplingMode.MCDS:
+        return None
+    return FoldOptions(planned_times_s=sampling.read_times_s, group_reads=sampling.group_reads)
 
 
 def _place(header: ReadHeader) -> str:

@@ -9,7 +9,7 @@ from irisdrs.shared.data.exposure_metadata import apply_read_header
 from irisdrs.shared.data.fits import to_bytes
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.data.read_header import ReadHeader
-from irisdrs.shared.identifiers import ProductId
+from irisdrs.shared.identifiers import ProductId, SamplingMode
 from irisdrs.shared.identity import Job, software_version
 from irisdrs.shared.references import Reference
 
@@ -23,16 +23,18 @@ def product_of(membership: Membership) -> ProductId:
 
 
 def recipe_of(membership: Membership) -> str:
-    """Name of the recipe, ``readout.utr`` or ``readout.cds``."""
+    """Name of the recipe, by the sampling mode: ``readout.utr``."""
     return f"readout.{membership.sampling.mode.lower()}"
 
 
 def job_of(membership: Membership, references: Mapping[str, Reference], context: str) -> Job:
     """Everything that decides the frame's bytes."""
+    sampling = membership.sampling
+    groups = {"group_reads": sampling.group_reads} if sampling.mode is SamplingMode.MCDS else {}
     return Job(
         recipe=recipe_of(membership),
         inputs=membership.inputs(),
-        parameters={"reads": membership.sampling.reads, "ramps": membership.sampling.ramps},
+        parameters={"reads": sampling.reads, "ramps": sampling.ramps} | groups,
         references={kind: (found.name, found.sha256) for kind, found in references.items()},
         context=context,
         software=software_version(),

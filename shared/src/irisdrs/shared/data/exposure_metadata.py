@@ -3,7 +3,7 @@
 from typing import Any
 
 from irisdrs.shared.data.read_header import ReadHeader
-from irisdrs.shared.identifiers import ObservingMode
+from irisdrs.shared.identifiers import ObservingMode, SamplingMode
 from irisdrs.shared.instrument import FILTERS
 
 _IFS_MODES = {ObservingMode.SLI: "SLICER", ObservingMode.LEN: "LENSLET"}
@@ -60,6 +60,8 @@ def apply_read_header(model: Any, header: ReadHeader) -> None:
             "ysize": rows,
         },
     }
+    if header.sampling_mode is SamplingMode.MCDS:
+        values["exposure"]["group_reads"] = header.group_reads
     meta.telescope, meta.time_system = "TMT", "UTC"
     for group, members in values.items():
         for name, value in members.items():

@@ -3,7 +3,9 @@
 Keywords follow the keyword dictionary of IRIS. Where it defines one twice the other meaning is given up: READTIME is
 the time to clock the detector once, in seconds (not the start of the first pixel read); NUMREADS counts the reads of a
 ramp (not reads that are added up); OBS_ID is the observation id (OBSID is not written). SARRMODE says FULL where it has
-FULL_FRAME; ODGW1SEC to ODGW4SEC, image sections of guide windows in a full frame, are additions to it.
+FULL_FRAME, SAMPMODE says MCDS where it has MDS, and SINGLE besides. Additions to it are ODGW1SEC to ODGW4SEC, image
+sections of guide windows in a full frame, and GRPREADS, the reads in each of the two groups of MCDS: for those it has
+NUMREADS itself.
 """
 
 from collections.abc import Iterator, Mapping
@@ -93,6 +95,15 @@ def _subarray(cards: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _sampling(cards: Mapping[str, Any]) -> dict[str, Any]:
+    """What the cards say of the sampling; a header without GRPREADS has no groups."""
+    said = cards["SAMPMODE"]
+    return {
+        "sampling_mode": SamplingMode.MCDS if said == "MDS" else said,
+        "group_reads": cards.get("GRPREADS", 1),
+    }
+
+
 def _in_utc(time: datetime) -> datetime:
     return time.astimezone(UTC)
 
@@ -114,6 +125,7 @@ class ReadHeader(BaseModel):
     read_time_s: float = Field(description="End of this read, seconds since the reset", ge=0, allow_inf_nan=False)
     read_interval_s: float = Field(description="From one read to the next, seconds", gt=0, allow_inf_nan=False)
     sampling_mode: SamplingMode
+    group_reads: int = Field(description="MCDS: reads in each of the two groups", ge=1, default=1)
     ended_at: Annotated[AwareDatetime, AfterValidator(_in_utc)] = Field(description="End of the read (UTC)")
     mode: ObservingMode
     filter: str = Field(description="Filter name (instrument.FILTERS)", max_length=40)
@@ -206,6 +218,8 @@ class ReadHeader(BaseModel):
         for field, keyword, comment in _CARDS:
             value = getattr(self, field)
             yield keyword, str(value) if isinstance(value, str) else value, comment
+        if self.sampling_mode is SamplingMode.MCDS:
+            yield "GRPREADS", self.group_reads, "reads in each of the two groups"
         yield "DET_ID", str(self.detector), "detector"
         yield "NIGHT", self.night.isoformat(), "night, as UT date"
         yield "TIMESYS", "UTC", "time system"
@@ -240,6 +254,7 @@ class ReadHeader(BaseModel):
                     "ended_at": f"{cards['DATE-END']}Z",
                     "shape": (cards["YSIZE"], cards["XSIZE"]),
                 }
+                | _sampling(cards)
                 | _subarray(cards)
             )
         except KeyError as missing:

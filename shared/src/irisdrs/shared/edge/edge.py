@@ -214,6 +214,7 @@ class Edge:
             "scale_arcsec": plan.scale_arcsec,
             "grating": plan.grating,
             "sampling_mode": sampling.mode,
+            "group_reads": sampling.group_reads,
             "reads": sampling.reads,
             "ramps": sampling.ramps,
             "read_interval_s": sampling.read_time_s,

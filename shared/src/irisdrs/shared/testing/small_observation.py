@@ -57,6 +57,7 @@ def header_of(plan: ObservationPlan, exposure: ExposureId, read: int, ramp: int 
         read_time_s=since_reset,
         read_interval_s=sampling.read_time_s,
         sampling_mode=sampling.mode,
+        group_reads=sampling.group_reads,
         ended_at=START + timedelta(seconds=60 * exposure.number + since_reset),
         mode=plan.mode,
         filter=plan.filter,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from irisdrs.shared import logs
@@ -31,7 +32,9 @@ app = typer.Typer(help="Simulate the instrument: plans, calibration references, 
 
 Data = Annotated[Path | None, typer.Option(help="Folder of the system's data [default: $IRIS_DATA_DIR, data]")]
 Size = Annotated[int, typer.Option(help="Rows and columns of a detector, a multiple of 64", min=64, max=DETECTOR_SIZE)]
-Reads = Annotated[int, typer.Option(help="Reads of a ramp", min=2)]
+Reads = Annotated[int, typer.Option(help="Reads of a ramp; 1 with the mode SINGLE only", min=1)]
+Mode = Annotated[SamplingMode, typer.Option(help="Sampling mode")]
+GroupReads = Annotated[int, typer.Option(help="MCDS: reads in each of the two groups", min=1)]
 Science = Annotated[int, typer.Option(help="Science exposures", min=0)]
 Sky = Annotated[int, typer.Option(help="Sky exposures", min=0)]
 Seed = Annotated[int, typer.Option(help="Seed of stars, detectors and noise")]
@@ -45,7 +48,8 @@ def plan(
     science: Science = 2,
     sky: Sky = 1,
     filter_name: Annotated[str, typer.Option("--filter", help="Filter")] = "H",
-    mode: Annotated[SamplingMode, typer.Option(help="Sampling mode")] = SamplingMode.UTR,
+    mode: Mode = SamplingMode.UTR,
+    group_reads: GroupReads = 1,
     observation: Annotated[str, typer.Option(help="Observation id")] = "2034B-007-123",
     seed: Seed = 0,
 ) -> None:
@@ -53,7 +57,7 @@ def plan(
     if filter_name not in FILTERS:
         raise typer.BadParameter(f"IRIS has no filter {filter_name!r}; it has {', '.join(FILTERS)}")
     settings = _settings(data)
-    made = _plan(settings, size, reads, science, sky, seed, filter_name, mode, observation)
+    made = _plan(settings, size, reads, science, sky, seed, filter_name, mode, group_reads, observation)
     typer.echo(made.model_dump_json(indent=2))
 
 
@@ -65,6 +69,8 @@ def night(
     reads: Reads = 8,
     science: Science = 2,
     sky: Sky = 1,
+    mode: Mode = SamplingMode.UTR,
+    group_reads: GroupReads = 1,
     observation: Annotated[str, typer.Option(help="Observation id")] = "2034B-007-123",
     seed: Seed = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing")] = False,
@@ -84,14 +90,14 @@ def night(
         made = ObservationPlan.model_validate_json(plan_file.read_text(encoding="utf-8"))
     else:
         with console.status("Writing calibration references from the simulator's truth"):
-            made = _plan(settings, size, reads, science, sky, seed, "H", SamplingMode.UTR, observation)
+            made = _plan(settings, size, reads, science, sky, seed, "H", mode, group_reads, observation)
     asyncio.run(_play(Night(made, seed, lambda: datetime.now(UTC)), settings, address, console))
 
 
 def demo(
     data: Annotated[Path, typer.Option(help="Folder of the demonstration; emptied first")] = Path("demo"),
     size: Size = DETECTOR_SIZE,
-    reads: Reads = 8,
+    reads: Annotated[int, typer.Option(help="Reads of a ramp", min=2)] = 8,
     science: Science = 2,
     sky: Sky = 1,
     bus: Annotated[BusKind, typer.Option(help="memory: all in one process; rabbitmq: a process each")] = "memory",
@@ -145,25 +151,32 @@ def _plan(
     seed: int,
     filter_name: str,
     mode: SamplingMode,
+    group_reads: int,
     observation: str,
 ) -> ObservationPlan:
     if size % 64:
         raise typer.BadParameter(f"--size {size}: a frame has a multiple of 64 rows and columns")
     if not re.fullmatch(OBSERVATION_PATTERN, observation):
         raise typer.BadParameter(f"--observation {observation!r}: an observation id is such as 2034B-007-123")
+    if reads == 1 and mode is not SamplingMode.SINGLE:
+        raise typer.BadParameter(f"--reads 1: a ramp of {mode} has no slope without a second read")
     if science + sky == 0:
         raise Fatal("A night without an exposure.", remedy="Give --science or --sky.")
-    draft = plan_observation(
-        night=datetime.now(UTC).date(),
-        crds_context="",
-        size=size,
-        reads=reads,
-        science=science,
-        sky=sky,
-        filter_name=filter_name,
-        sampling=mode,
-        observation=observation,
-    )
+    try:
+        draft = plan_observation(
+            night=datetime.now(UTC).date(),
+            crds_context="",
+            size=size,
+            reads=reads,
+            science=science,
+            sky=sky,
+            filter_name=filter_name,
+            sampling=mode,
+            group_reads=group_reads,
+            observation=observation,
+        )
+    except ValidationError as wrong:
+        raise typer.BadParameter(wrong.errors()[0]["msg"].removeprefix("Value error, ")) from wrong
     return draft.model_copy(update={"crds_context": prepare_references(draft, settings.crds_dir, seed)})
 
 

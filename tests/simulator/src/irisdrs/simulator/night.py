@@ -58,6 +58,7 @@ def plan_observation(
     sky: int = 1,
     filter_name: str = "H",
     sampling: SamplingMode = SamplingMode.UTR,
+    group_reads: int = 1,
     detectors: tuple[Detector, ...] = IMAGER_DETECTORS,
     observation: str = "2034B-007-123",
 ) -> ObservationPlan:
@@ -74,7 +75,14 @@ def plan_observation(
         ra_deg=TARGET.ra_deg,
         dec_deg=TARGET.dec_deg,
         position_angle_deg=TARGET.position_angle_deg,
-        sampling=Sampling(mode=sampling, reads=reads, ramps=1, read_time_s=READ_TIME_S, shape=(size, size)),
+        sampling=Sampling(
+            mode=sampling,
+            reads=reads,
+            ramps=1,
+            read_time_s=READ_TIME_S,
+            shape=(size, size),
+            group_reads=group_reads,
+        ),
         exposures=tuple(
             PlannedExposure(number=number, type=kind, offset_arcsec=offset)
             for number, (kind, offset) in enumerate(zip(types, offsets, strict=True), start=1)
@@ -161,6 +169,7 @@ def _header(night: Night, pointing: Pointing, exposure: ExposureId, read: Read, 
         read_time_s=since_reset,
         read_interval_s=sampling.read_time_s,
         sampling_mode=sampling.mode,
+        group_reads=sampling.group_reads,
         ended_at=night.clock() if night.clock else planned_end,
         mode=plan.mode,
         filter=plan.filter,
