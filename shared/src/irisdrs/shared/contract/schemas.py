@@ -6,7 +6,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaV
 
 from irisdrs.shared.events.envelope import Envelope
 from irisdrs.shared.events.event import Event
-from irisdrs.shared.events.sampled import VERSION_1_MODES
+from irisdrs.shared.events.sampled import VERSION_1_MODES, Sampled
 from irisdrs.shared.identifiers import SamplingMode
 
 #: A JSON document.
@@ -49,7 +49,7 @@ def message_schema(kind: type[Event], version: int | None = None) -> Document:
     envelope = Envelope.model_json_schema(schema_generator=_TolerantSchema)
     data = kind.model_json_schema(schema_generator=_TolerantSchema)
     definitions = data.pop("$defs", {})
-    if version == 1 and SamplingMode.__name__ in definitions:
+    if version == 1 and issubclass(kind, Sampled):
         definitions[SamplingMode.__name__]["enum"] = [str(mode) for mode in VERSION_1_MODES]
     cloud_type = kind.cloud_type(version)
     return {
