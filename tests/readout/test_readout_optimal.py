@@ -83,6 +83,24 @@ def test_four_sums_are_within_a_percent_of_the_bound_for_every_ratio_of_noises(t
     np.testing.assert_allclose(weights @ times, 1, rtol=1e-9)
 
 
+@pytest.mark.parametrize("times", [np.arange(2.0), _uneven(40), clock(151)])
+@pytest.mark.parametrize("r", [1e-6, 0.3, 1e4])
+def test_weights_are_generalised_least_squares_with_the_whole_covariance(times: NDArray[np.float64], r: float) -> None:
+    above = times - times[0]
+    covariance = np.eye(len(times)) + r * np.minimum.outer(above, above) / np.mean(np.diff(times))
+    design = np.stack([np.ones(len(times)), times], axis=1)
+    solved = np.linalg.solve(covariance, design)
+    expected = np.linalg.solve(design.T @ solved, solved.T)[1]
+    np.testing.assert_allclose(optimal.weights(times, r), expected, rtol=1e-6, atol=1e-7 * np.abs(expected).max())
+
+
+def test_the_sums_of_an_hour_of_reads_need_no_matrix_of_all_of_them() -> None:
+    # 5000 reads: one such matrix would be 200 MB, and its 64 solutions an hour.
+    weights = optimal.sum_weights(clock(5000))
+    assert weights.shape == (optimal.SUMS, 5000)
+    np.testing.assert_allclose(weights[:, 1:] @ weights[:, 1:].T, np.eye(optimal.SUMS), atol=1e-9)
+
+
 @pytest.mark.parametrize("n", [30, 100])
 def test_a_ramp_that_is_cut_short_costs_a_tenth_of_variance_at_most(n: int) -> None:
     times, ratios = clock(n, 0), optimal.entries()[::16]

@@ -300,7 +300,7 @@ class SummedRamp:
         """Fold a read."""
         if len(self.times_s) == 1:
             _take_first(rows, read, calibration, offsets, self.first)
-        weights, terms = self._of_used_reads()[:, -1].astype(np.float32), tuple(calibration.terms)
+        weights, terms = self._of_reads(self.times_s[-1:])[:, 0].astype(np.float32), tuple(calibration.terms)
         rows(
             read.shape[0],
             lambda start, stop: fold_sum_rows(
@@ -321,10 +321,10 @@ class SummedRamp:
     def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Terms) -> None:
         """Add the ramp to the sums of its exposure."""
         times = np.array(self.times_s)
-        weights = self._of_used_reads().astype(np.float32).astype(np.float64)
+        weights = self._of_reads(self.times_s).astype(np.float32).astype(np.float64)
         by_ratio = self.weighting is Weighting.FIXSEN
         if by_ratio:
-            whole = self._places()[[0, -1]].tolist() == [0, len(self.planned) - 1]
+            whole = self._places(self.times_s)[[0, -1]].tolist() == [0, len(self.planned) - 1]
             found = combination.for_fixsen(weights, times, whole)
         else:
             found = combination.for_optimum(weights, times)
@@ -349,13 +349,13 @@ class SummedRamp:
             ),
         )
 
-    def _of_used_reads(self) -> NDArray[np.float64]:
-        """Weights (sums, used reads): those of the planned read that is nearest in time."""
-        return self.weights[:, self._places()]
+    def _of_reads(self, times_s: list[float]) -> NDArray[np.float64]:
+        """Weights (sums, reads) of reads at these times: those of the planned read that is nearest in time."""
+        return self.weights[:, self._places(times_s)]
 
-    def _places(self) -> NDArray[np.int64]:
-        """Of every used read, which planned one is nearest in time."""
-        return np.asarray(np.abs(np.array(self.times_s)[:, None] - self.planned).argmin(axis=1))
+    def _places(self, times_s: list[float]) -> NDArray[np.int64]:
+        """Of every read at these times, which planned one is nearest in time."""
+        return np.asarray(np.abs(np.array(times_s)[:, None] - self.planned).argmin(axis=1))
 
 
 def _numbers_and_flags(shape: tuple[int, int], place: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:

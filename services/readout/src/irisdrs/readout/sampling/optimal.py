@@ -38,12 +38,27 @@ def weights(times: NDArray[np.float64], r: float) -> NDArray[np.float64]:
     r : float
         f dt / (g sr^2), with the mean interval dt.
     """
-    above = times[1:] - times[0]
-    noise = 1.0 + np.eye(len(above))  # of the reads above the first, which has noise too
-    photons = np.minimum.outer(above, above) / np.mean(np.diff(times))
-    solved = np.linalg.solve(noise + r * photons, above)
-    found = solved / (above @ solved)
-    return np.concatenate([[-found.sum()], found])
+    return np.asarray(_weights(times, np.array([r]))[0])
+
+
+def _weights(times: NDArray[np.float64], ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights (ratios, reads), 1/s, for several r.
+
+    Differences of neighbouring reads have a tridiagonal covariance C, with unit read noise r h / dt + 2 beside -1;
+    they count as C^-1 h, h the intervals. It is solved by elimination: a long ramp takes no matrix of all its reads.
+    """
+    intervals = np.diff(times)
+    diagonal = 2.0 + ratios * (intervals / intervals.mean())[:, None]  # (differences, ratios)
+    lever = np.repeat(intervals[:, None], len(ratios), axis=1)
+    for j in range(1, len(intervals)):
+        carry = 1.0 / diagonal[j - 1]
+        diagonal[j] -= carry
+        lever[j] += carry * lever[j - 1]
+    count = lever / diagonal
+    for j in range(len(intervals) - 2, -1, -1):
+        count[j] += count[j + 1] / diagonal[j]
+    count /= intervals @ count
+    return -np.diff(np.pad(count, ((1, 1), (0, 0))), axis=0).T
 
 
 def sum_weights(times: NDArray[np.float64], sums: int = SUMS) -> NDArray[np.float64]:
@@ -63,7 +78,7 @@ def sum_weights(times: NDArray[np.float64], sums: int = SUMS) -> NDArray[np.floa
     """
     above = times[1:] - times[0]
     line, _ = np.linalg.qr(np.stack([np.ones(len(above)), above], axis=1))
-    wanted = np.stack([weights(times, r)[1:] for r in np.geomspace(R_MIN, R_MAX, _SAMPLES)])
+    wanted = _weights(times, np.geomspace(R_MIN, R_MAX, _SAMPLES))[:, 1:]
     wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
     _, _, directions = np.linalg.svd(wanted - wanted @ line @ line.T, full_matrices=False)
     basis = np.concatenate([line.T, directions])[: min(sums, len(above))]
