@@ -11,7 +11,9 @@ import pytest
 
 from irisdrs.crds_proxy.main import open_references
 from irisdrs.readout.backend import Processor
+from irisdrs.readout.estimation import EXACT_READS
 from irisdrs.readout.handlers import DetectorHandlers
+from irisdrs.readout.ring import DEFAULT_BYTES, Room
 from irisdrs.readout.workshop import Workshop
 from irisdrs.shared.edge.edge import Edge
 from irisdrs.shared.edge.spool import Spool
@@ -29,12 +31,15 @@ READS, RAMPS, SIZE = 4, 2, 64
 
 @dataclass(frozen=True)
 class Bench:
-    """Handlers of IMG1 on a store that holds an exposure, and the events that the edge told."""
+    """Handlers of IMG1 on a store that holds an exposure, and the events that the edge told.
+
+    `new_handlers` takes the room and the `exact_reads` of a workshop, if they shall be others than those of a service.
+    """
 
     store: DirectoryStore
     plan: ObservationPlan
     events: tuple[ExposureEvent, ...]
-    new_handlers: Callable[[], DetectorHandlers]
+    new_handlers: Callable[..., DetectorHandlers]
 
     @property
     def reads(self) -> list[ReadWritten]:
@@ -94,8 +99,9 @@ async def bench(exposure: tuple[ObservationPlan, Path, Path], processor: Process
     references = open_references(crds)
     threads = ThreadPoolExecutor(2)
 
-    def new_handlers() -> DetectorHandlers:
-        return DetectorHandlers(Workshop(store, references, threads, processor))
+    def new_handlers(room: Room | None = None, exact_reads: int = EXACT_READS) -> DetectorHandlers:
+        room = room or Room(DEFAULT_BYTES, tmp_path)
+        return DetectorHandlers(Workshop(store, references, threads, processor, room, exact_reads))
 
     return Bench(store, plan, tuple(events), new_handlers)
 

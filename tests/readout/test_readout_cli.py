@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from irisdrs.crds_proxy.main import open_references
 from irisdrs.readout.calibration import REFERENCE_TYPES
 from irisdrs.readout.cli import app
-from irisdrs.shared.data.fits import open_model, read_header
+from irisdrs.shared.data.fits import decode_read, encode_read, open_model, read_header
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.errors import CorruptObject, Fatal
 from irisdrs.shared.events import ReadWritten
@@ -50,9 +50,15 @@ async def test_says_what_is_wrong_with_what_it_was_given(bench: Any, tmp_path: P
     reads = [str(tmp_path / "store" / event.object.key) for event in bench.events if isinstance(event, ReadWritten)]
     damaged = tmp_path / "damaged.fits"
     damaged.write_bytes(Path(reads[1]).read_bytes()[:3000])
+    pixels, header = decode_read(Path(reads[0]).read_bytes(), (64, 64))
+    ninth, longer = tmp_path / "ninth.fits", tmp_path / "longer.fits"
+    ninth.write_bytes(encode_read(pixels, header.model_copy(update={"read": 9})))
+    longer.write_bytes(encode_read(pixels, header.model_copy(update={"read": 4, "reads": 9})))
     (tmp_path / "empty").mkdir()
     for given, error, words in (
         ([reads[0], reads[0]], Fatal, "and another file is too"),
+        ([reads[0], str(ninth)], Fatal, "is read 9 of 4"),
+        ([reads[0], str(longer)], Fatal, "of another window or sampling"),
         ([str(tmp_path / "empty")], Fatal, "no FITS file"),
         ([reads[0], str(damaged)], CorruptObject, "Cannot read the read"),
     ):

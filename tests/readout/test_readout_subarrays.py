@@ -14,8 +14,11 @@ from irisdrs.readout import constants
 from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import REFERENCE_TYPES, Calibration, calibrate_for
 from irisdrs.readout.cli import app
+from irisdrs.readout.coadding import frame_of
+from irisdrs.readout.estimation import estimation_of
 from irisdrs.readout.exposure import Exposure
 from irisdrs.readout.membership import Membership
+from irisdrs.readout.ring import DEFAULT_BYTES, Room
 from irisdrs.readout.warming import read_header_of
 from irisdrs.shared.data.fits import decode_read, encode_read, open_model, read_header
 from irisdrs.shared.data.models import RawFrameModel
@@ -238,13 +241,15 @@ async def test_reads_of_a_window_become_a_frame_of_it(
     paths = {kind: one.path for kind, one in found.items()}
     folder = tmp_path / "window"
     folder.mkdir()
-    state = processor.open(constants.load(paths, (64, 64)).cut(window), SamplingMode.UTR, 3 * 0.72)
+    parts, times = [], []
     for number, event in enumerate(bench.reads[:4]):
         pixels, header = decode_read((tmp_path / "store" / event.object.key).read_bytes(), (64, 64))
         part = np.ascontiguousarray(pixels[window.slices])
         (folder / f"{number}.fits").write_bytes(encode_read(part, header.model_copy(update=update)))
-        processor.fold(state, part, header.read_time_s)
-    expected = processor.close(state)
+        parts.append(part)
+        times.append(header.read_time_s)
+    calibration = constants.load(paths, (64, 64)).cut(window)
+    expected = frame_of(processor.fit(np.stack(parts), calibration, np.array(times)), calibration)
     output = tmp_path / "frame.fits"
     options = [option for kind, path in paths.items() for option in (f"--{kind}", str(path))]
     result = CliRunner().invoke(app, ["fit", str(folder), *options, "--output", str(output), "--json"])
@@ -260,15 +265,15 @@ async def test_reads_of_a_window_become_a_frame_of_it(
         constants.load_for(paths, outside)
 
 
-def test_an_exposure_is_of_one_window(processor: Processor) -> None:
+def test_an_exposure_is_of_one_window(processor: Processor, tmp_path: Path) -> None:
     first = read_header_of((8, 16)).model_copy(update={"subarray": Subarray.SUB_ARRAY, "origin": (3, 40)})
     sampling = Sampling(mode=SamplingMode.UTR, reads=2, ramps=1, read_time_s=1.0, shape=(8, 16))
-    exposure = Exposure(Membership(first.exposure_id, sampling), first.night)
+    exposure = Exposure(Membership(first.exposure_id, sampling), first.night, estimation_of(sampling))
     exposure.calibration = detector().cut(Window(3, 11, 40, 56))
     pixels = np.zeros((8, 16), np.uint16)
     second = first.model_copy(update={"read": 2})
     exposure.decode((1, 2), encode_read(pixels, second))
-    exposure.open(processor, first)
+    exposure.open(exposure.begin(processor, Room(DEFAULT_BYTES, tmp_path)), first)
     exposure.decode((1, 2), encode_read(pixels, second))
     for wrong, words in (
         ({"origin": (3, 41)}, r"\[42:57,4:11\], not \[41:56,4:11\]"),

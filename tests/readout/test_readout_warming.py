@@ -1,9 +1,17 @@
 """Warming up loads every kernel that a frame needs."""
 
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.sampling.coadd import add_combination_rows, add_rows, add_segment_rows, close_rows
 from irisdrs.readout.sampling.fold import first_rows, fold_rows, fold_segment_rows, fold_sum_rows
 from irisdrs.readout.sampling.growth import grow_rows
+from irisdrs.readout.sampling.ramp_fit import fit_rows
 from irisdrs.readout.warming import warm_up
 
 
@@ -20,9 +28,23 @@ def test_the_kernels_are_compiled_for_the_types_of_real_reads() -> None:
         add_segment_rows,
         add_combination_rows,
         close_rows,
+        fit_rows,
     )
     compiled = [len(kernel.signatures) for kernel in kernels]
     warm_up(processor)
     processor.shutdown()
     assert compiled == [len(kernel.signatures) for kernel in kernels]
     assert all(compiled)
+
+
+def test_a_warm_process_compiles_nothing_for_its_first_frames(exposure: Any, tmp_path: Path) -> None:
+    plan, store, crds = exposure
+    shutil.copytree(store, tmp_path / "store")
+    command = [sys.executable, "-m", "tests.readout.first_frame"]
+    command += [str(tmp_path / "store"), str(crds), plan.model_dump_json()]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    warm, after = json.loads(done.stdout.splitlines()[-1])
+    assert warm == after
+    for kernel in ("ramp_fit.fit_rows", "fold.fold_rows", "fold.fold_sum_rows", "coadd.add_combination_rows"):
+        assert warm[f"irisdrs.readout.sampling.{kernel}"] == 1

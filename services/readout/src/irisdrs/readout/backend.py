@@ -91,7 +91,9 @@ class Backend(Protocol):
         """Begin an exposure."""
         ...
 
-    def fold(self, state: ExposureState, read: NDArray[np.uint16], time_s: float) -> None:
+    def fold(
+        self, state: ExposureState, read: NDArray[np.uint16], time_s: float, offsets: Offsets | None = None
+    ) -> None:
         """Take a read up, and fold it into the current ramp."""
         ...
 
@@ -105,6 +107,19 @@ class Backend(Protocol):
 
     def close(self, state: ExposureState, flags: Quality = Quality.GOOD) -> RateFrame:
         """The frame of the exposure, whose state is given up."""
+        ...
+
+    def fit(
+        self,
+        reads: NDArray[np.uint16],
+        calibration: Calibration,
+        times_s: NDArray[np.float64],
+        settings: FitSettings | None = None,
+        *,
+        column_offset: NDArray[np.float32] | None = None,
+        row_offset: NDArray[np.float32] | None = None,
+    ) -> RampFit:
+        """Fit a ramp of which all reads are at hand."""
         ...
 
     def shutdown(self) -> None:
@@ -148,7 +163,9 @@ class Processor:
         chosen.check(found)
         return ExposureState(calibration.flagged_for(chosen.reference), found, full_time_s, chosen)
 
-    def fold(self, state: ExposureState, read: NDArray[np.uint16], time_s: float) -> None:
+    def fold(
+        self, state: ExposureState, read: NDArray[np.uint16], time_s: float, offsets: Offsets | None = None
+    ) -> None:
         """Fold one read into the current ramp.
 
         Parameters
@@ -158,6 +175,8 @@ class Processor:
             Raw counts, DN.
         time_s : float
             End of the read since the reset; later than that of the read before.
+        offsets : float32 (columns,), (rows,), optional
+            What the reference pixels take off its columns and rows, DN [default: measured in it].
 
         Raises
         ------
@@ -176,8 +195,8 @@ class Processor:
         if len(times) >= _MOST_READS:
             raise ValueError(f"a ramp of more than {_MOST_READS} reads")
         times.append(time_s)
-        offsets = _offsets(read, state)
-        state.ramp.fold(self._rows, self._grown(state, read), state.calibration, offsets)
+        found = _offsets(read, state) if offsets is None else offsets
+        state.ramp.fold(self._rows, self._grown(state, read), state.calibration, found)
 
     def end_ramp(self, state: ExposureState) -> None:
         """Add the current ramp to the sums; nothing when it has no read."""
@@ -201,13 +220,13 @@ class Processor:
             Every so many rows and columns: a preview of 1024 x 1024 pixels costs a sixteenth of the frame.
         """
         shape = state.calibration.gain.shape
-        calibration = replace(state.calibration, science=_thinned(state.calibration.science, step))
+        calibration = replace(state.calibration, threshold=state.calibration.threshold[:0])
         if not state.options.linearity_noise:
             calibration = replace(calibration, terms=calibration.terms[:, :0])  # not needed: spare the copy
         return self.close(
             replace(
                 state,
-                calibration=every(replace(calibration, threshold=calibration.threshold[:0]), shape, step),
+                calibration=thinned(calibration, step),
                 ramp=None if state.ramp is None else every(state.ramp, shape, step),
                 sums=None if state.sums is None else every(state.sums, shape, step, copy=True),
             ),
@@ -315,6 +334,12 @@ def _offsets(read: NDArray[np.uint16], state: ExposureState) -> Offsets:
         calibration.first_column,
     )
     return found.column_offset, found.row_offset
+
+
+def thinned(calibration: Calibration, step: int) -> Calibration:
+    """Every so many rows and columns of the planes; the reference pixels, which whole reads have, stay as they are."""
+    science = _thinned(calibration.science, step)
+    return every(replace(calibration, science=science), calibration.gain.shape, step)
 
 
 def _thinned(science: tuple[slice, slice], step: int) -> tuple[slice, slice]:

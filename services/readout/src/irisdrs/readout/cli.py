@@ -16,9 +16,11 @@ from rich.progress import track
 from rich.table import Table
 
 from irisdrs.readout import constants
-from irisdrs.readout.backend import ExposureState, Processor, RateFrame
-from irisdrs.readout.exposure import options_of
+from irisdrs.readout.backend import Processor, RateFrame
+from irisdrs.readout.builders import FrameBuilder, begin_frame
+from irisdrs.readout.estimation import estimation_of
 from irisdrs.readout.frame import to_file
+from irisdrs.readout.ring import DEFAULT_BYTES, Room
 from irisdrs.shared.data.fits import decode_read, read_header
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import Fatal
@@ -63,7 +65,7 @@ def fit(
     output: Annotated[Path, typer.Option(help="Frame to write")] = Path("frame.fits"),
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON")] = False,
 ) -> None:
-    """Fit the slope of every pixel to the reads of an exposure of one detector.
+    """Fit the slope of every pixel to the reads of an exposure of one detector, as the service does.
 
     Missing reads are left out, and the frame is flagged DROPOUT. The references are files, for instance those of
     `iris crds bestrefs`; the linearity may also be a file of the C library iris_readout (an image of five planes).
@@ -77,15 +79,15 @@ def fit(
     processor = Processor()
     calibration = constants.load_for(paths, first, foreign=True)
     sampling = _sampling(first, mode or first.sampling_mode, group_reads)
-    full_time_s = max(first.reads - 1, 1) * first.read_interval_s
-    state = processor.open(calibration, sampling.mode, full_time_s, options_of(sampling))
-    _fold(processor, state, reads, quiet=as_json)
-    whole = len(reads) == first.reads * first.ramps
-    arrays = processor.close(state, Quality.GOOD if whole else Quality.DROPOUT)
-    processor.shutdown()
     header = first.model_copy(update={"sampling_mode": sampling.mode, "group_reads": sampling.group_reads})
+    estimation = estimation_of(sampling)
+    builder = begin_frame(processor, Room(DEFAULT_BYTES, output.parent), calibration, sampling, estimation)
+    _fold(builder, reads, quiet=as_json)
+    whole = len(reads) == first.reads * first.ramps
+    arrays = builder.close(Quality.GOOD if whole else Quality.DROPOUT)
+    processor.shutdown()
     names = {kind: path.name for kind, path in paths.items()}
-    output.write_bytes(to_file(arrays, header, reads[-1].header.ended_at, len(reads), names))
+    output.write_bytes(to_file(arrays, header, reads[-1].header.ended_at, len(reads), names, estimation=estimation))
     _say(arrays, reads, output, as_json)
 
 
@@ -128,25 +130,39 @@ def _check(reads: Sequence[_Read]) -> None:
     first, seen = reads[0].header, set()
     for read in reads:
         header = read.header
-        if (header.exposure_id, header.shape, header.window) != (first.exposure_id, first.shape, first.window):
+        if _exposure_of(header) != _exposure_of(first):
             raise Fatal(
                 f"{read.path} is of {header.exposure_id}, {reads[0].path} of {first.exposure_id}, "
-                "or one is of another window than the other.",
+                "or one is of another window or sampling than the other.",
                 remedy="Give the reads of one exposure of one detector, in one window.",
             )
+        if header.read > header.reads:
+            raise Fatal(f"{read.path} is read {header.read} of {header.reads}.", remedy="Look at READ_NO and NUMREADS.")
         if header.read_id in seen:
             raise Fatal(f"{read.path} is {header.read_id}, and another file is too.", remedy="Give each read once.")
         seen.add(header.read_id)
 
 
-def _fold(processor: Processor, state: ExposureState, reads: Sequence[_Read], *, quiet: bool) -> None:
-    ramp = reads[0].header.ramp
+def _exposure_of(header: ReadHeader) -> tuple[object, ...]:
+    """What all reads of an exposure have in common."""
+    return header.exposure_id, header.shape, header.window, _sampling_of(header)
+
+
+def _sampling_of(header: ReadHeader) -> Sampling:
+    return Sampling(
+        mode=header.sampling_mode,
+        reads=header.reads,
+        ramps=header.ramps,
+        read_time_s=header.read_interval_s,
+        shape=header.shape,
+        group_reads=header.group_reads,
+    )
+
+
+def _fold(builder: FrameBuilder, reads: Sequence[_Read], *, quiet: bool) -> None:
     for read in track(reads, "folding", disable=quiet, console=Console(stderr=True)):
-        if read.header.ramp != ramp:
-            processor.end_ramp(state)
-            ramp = read.header.ramp
         pixels, header = decode_read(read.path.read_bytes(), read.header.shape)
-        processor.fold(state, pixels, header.read_time_s)
+        builder.fold(header.ramp, pixels, header.read_time_s)
 
 
 def _say(arrays: RateFrame, reads: Sequence[_Read], output: Path, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.fitting import RampFit
 from irisdrs.shared.quality import Quality
 
-#: Rows that are added at a time: what is computed on the way stays small.
+#: Rows that are added at a time, over all ramps: what is computed on the way stays small.
 _BAND_ROWS = 256
 
 
@@ -29,13 +29,13 @@ def coadd(
     calibration: Calibration,
     weighting: RampWeights = RampWeights.VARIANCE,
     flags: Quality = Quality.GOOD,
-) -> tuple[RateFrame, NDArray[np.uint8]]:
+) -> tuple[RateFrame, NDArray[np.uint16]]:
     """Mean rate of the ramps of an exposure, with variances that are exact for the weights used.
 
     Parameters
     ----------
     fits : sequence of RampFit
-        At least one, at most 255.
+        At least one, at most 65535.
     calibration : Calibration
     weighting : RampWeights
     flags : Quality
@@ -45,16 +45,17 @@ def coadd(
     -------
     frame : RateFrame
         DQ has the flags of the references and those of all ramps; DO_NOT_USE of a ramp only where no ramp is usable.
-    ramps : uint8 (rows, columns)
+    ramps : uint16 (rows, columns)
         Ramps that have a rate.
     """
     shape = fits[0].rate.shape
     data, err, poisson, rnoise = (np.zeros(shape, np.float32) for _ in range(4))
     dq = calibration.dq | np.uint32(flags)
-    ramps = np.zeros(shape, np.uint8)
+    ramps = np.zeros(shape, np.uint16)
     saturated = np.zeros(shape, np.bool_)
-    for start in range(0, shape[0], _BAND_ROWS):
-        rows = slice(start, start + _BAND_ROWS)
+    band = max(_BAND_ROWS // len(fits), 1)
+    for start in range(0, shape[0], band):
+        rows = slice(start, start + band)
         usable = np.stack([fit.differences[rows] > 0 for fit in fits])
         shares = _shares(fits, rows, usable, weighting)
         data[rows] = sum(share * fit.rate[rows] for share, fit in zip(shares, fits, strict=True))

@@ -1,4 +1,4 @@
-"""One exposure in the hands of the service: its reads, its running sums, its frame."""
+"""One exposure in the hands of the service: its reads, what they have come to, its frame."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,17 +7,17 @@ from datetime import date, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from irisdrs.readout.backend import ExposureState, Processor, RateFrame
+from irisdrs.readout.backend import Backend, RateFrame
+from irisdrs.readout.builders import FrameBuilder, begin_frame
 from irisdrs.readout.calibration import Calibration
+from irisdrs.readout.estimation import Estimation
 from irisdrs.readout.membership import Membership, Slot
 from irisdrs.readout.preview import step_for
-from irisdrs.readout.sampling.options import FoldOptions
+from irisdrs.readout.ring import Room
 from irisdrs.shared.data.fits import decode_read
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import CorruptObject
 from irisdrs.shared.events.facts import FrameReady
-from irisdrs.shared.identifiers import SamplingMode
-from irisdrs.shared.observation import Sampling
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.references import Reference
 
@@ -31,9 +31,17 @@ class Exposure:
     Attributes
     ----------
     membership, night
+    estimation : Estimation
+        How its reads become a frame.
     aborted : bool
     references, calibration
         Known after the first read.
+    builder : FrameBuilder, optional
+        What the reads that are used have come to so far.
+    header : ReadHeader, optional
+        Of the first used read.
+    ended : (ramp, s)
+        Ramp of the last used read, and its end since the reset.
     announced : FrameReady, optional
         The frame that was made of the reads `membership.used`.
     completed_by : str
@@ -42,13 +50,14 @@ class Exposure:
 
     membership: Membership
     night: date
+    estimation: Estimation
     aborted: bool = False
     references: Mapping[str, Reference] = field(default_factory=dict)
     context: str = ""
     calibration: Calibration | None = None
-    state: ExposureState | None = None
-    ramp: int = 0
+    builder: FrameBuilder | None = None
     header: ReadHeader | None = None
+    ended: tuple[int, float] = (0, 0.0)
     photons_end: datetime | None = None
     announced: FrameReady | None = None
     completed_by: str = ""
@@ -67,55 +76,62 @@ class Exposure:
                 f"The object of {self.membership.exposure} ramp {slot[0]} read {slot[1]} says it is {header.read_id}.",
                 remedy="Restore the right object, then re-drive.",
             )
-        if self.state is not None and self.header is not None and _place(header) != _place(self.header):
+        if self.builder is not None and self.header is not None and _place(header) != _place(self.header):
             raise CorruptObject(
                 f"{header.read_id} says another window of the detector than the first read of its exposure: "
                 f"{_place(header)}, not {_place(self.header)}.",
                 remedy="An exposure is read in one window: look at the header of the read.",
             )
-        ramp = self.state.ramp if self.state is not None and self.ramp == slot[0] else None
-        if ramp is not None and header.read_time_s <= ramp.times_s[-1]:
+        ramp, ended_s = self.ended
+        if self.builder is not None and header.ramp == ramp and header.read_time_s <= ended_s:
             raise CorruptObject(
                 f"{header.read_id} says that it ended {header.read_time_s} s after the reset, and the read before it "
-                f"{ramp.times_s[-1]} s.",
-                remedy="Times of a ramp increase: look at RDENDT in the headers of both.",
+                f"says {ended_s} s.",
+                remedy="Reads of a ramp end one after the other: look at RDENDT in their headers.",
             )
         return pixels, header
 
-    def open(self, processor: Processor, header: ReadHeader) -> ExposureState:
-        """The running sums; begun with the header of the first read that is used."""
+    def begin(self, backend: Backend, room: Room) -> FrameBuilder:
+        """A frame of no read, for `open`.
+
+        Raises
+        ------
+        Fatal
+            If the sampling does not go with its mode.
+        """
         if self.calibration is None:
             raise RuntimeError("references are loaded before reads are folded")
-        if self.state is None:
-            sampling = self.membership.sampling
-            full_time_s = max(sampling.reads - 1, 1) * sampling.read_time_s
-            self.state = processor.open(self.calibration, sampling.mode, full_time_s, options_of(sampling))
-            self.header, self.ramp = header, header.ramp
-        return self.state
+        sampling = self.membership.sampling
+        return begin_frame(backend, room, self.calibration, sampling, self.estimation, step_for(sampling.shape))
+
+    def open(self, builder: FrameBuilder, header: ReadHeader) -> FrameBuilder:
+        """Take what becomes the frame, and the header of the first read that is used."""
+        self.builder, self.header = builder, header
+        return builder
 
     def folded(self, slot: Slot, header: ReadHeader) -> None:
-        """A read is in the running sums."""
-        self.ramp, self.photons_end = slot[0], header.ended_at
+        """A read is in what becomes the frame."""
+        self.ended, self.photons_end = (header.ramp, header.read_time_s), header.ended_at
         self.membership.folded(slot)
 
-    def finish(self, processor: Processor) -> RateFrame:
-        """The frame's arrays; the running sums are given up."""
-        if self.state is None:
+    def give(self) -> tuple[FrameBuilder, Quality]:
+        """Hand over what becomes the frame, to be closed with these flags."""
+        if self.builder is None:
             raise RuntimeError("an exposure without a read has no frame")
         whole = len(self.membership.used) == self.membership.expected
-        state, self.state = self.state, None
-        return processor.close(state, Quality.GOOD if whole else Quality.DROPOUT)
+        builder, self.builder = self.builder, None
+        return builder, Quality.GOOD if whole else Quality.DROPOUT
 
-    def live(self, processor: Processor) -> RateFrame | None:
-        """What is folded so far, as finely as a picture needs it; None before there is anything to see."""
-        if self.state is None or len(self.membership.used) < 2:  # one read has no slope
+    def live(self) -> RateFrame | None:
+        """What is there so far, as finely as a picture needs it; None before there is anything to see."""
+        if self.builder is None or len(self.membership.used) < 2:  # one read has no slope
             return None
-        return processor.live(self.state, step=step_for(self.membership.sampling.shape))
+        return self.builder.live()
 
     def start_again(self) -> None:
         """Forget what was folded and announced: the reads that are used have changed."""
         self.membership.start_again()
-        self.state, self.announced, self.completed_by = None, None, ""
+        self.builder, self.announced, self.completed_by = None, None, ""
 
     def give_way(self) -> None:
         """Give up everything large: another exposure of the detector has begun. The store has it all."""
@@ -125,16 +141,9 @@ class Exposure:
 
     def done(self, announced: FrameReady, event_id: str) -> list[FrameReady]:
         """The frame is stored: give up everything large, and say it."""
-        self.state, self.calibration = None, None
+        self.builder, self.calibration = None, None
         self.announced, self.completed_by = announced, event_id
         return [announced]
-
-
-def options_of(sampling: Sampling) -> FoldOptions | None:
-    """The choices that a plan makes about a fold: the groups of MCDS."""
-    if sampling.mode is not SamplingMode.MCDS:
-        return None
-    return FoldOptions(planned_times_s=sampling.read_times_s, group_reads=sampling.group_reads)
 
 
 def _place(header: ReadHeader) -> str:

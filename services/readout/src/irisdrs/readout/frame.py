@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from irisdrs.readout.backend import RateFrame
+from irisdrs.readout.estimation import Estimation
 from irisdrs.readout.membership import Membership
 from irisdrs.shared.data.exposure_metadata import apply_read_header
 from irisdrs.shared.data.fits import to_bytes
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.data.read_header import ReadHeader
-from irisdrs.shared.identifiers import ProductId, SamplingMode
+from irisdrs.shared.identifiers import ProductId
 from irisdrs.shared.identity import Job, software_version
 from irisdrs.shared.references import Reference
 
@@ -23,18 +24,24 @@ def product_of(membership: Membership) -> ProductId:
 
 
 def recipe_of(membership: Membership) -> str:
-    """Name of the recipe, by the sampling mode: ``readout.utr``."""
+    """Name of the recipe, ``readout.utr`` or ``readout.cds``.
+
+    It says nothing of the estimator: with the inputs it says of what a frame is, and in real time a frame of these
+    inputs that is there is the frame, whichever estimator or version has made it. `job_of` says exactly how.
+    """
     return f"readout.{membership.sampling.mode.lower()}"
 
 
-def job_of(membership: Membership, references: Mapping[str, Reference], context: str) -> Job:
+def job_of(membership: Membership, estimation: Estimation, references: Mapping[str, Reference], context: str) -> Job:
     """Everything that decides the frame's bytes."""
-    sampling = membership.sampling
-    groups = {"group_reads": sampling.group_reads} if sampling.mode is SamplingMode.MCDS else {}
     return Job(
         recipe=recipe_of(membership),
         inputs=membership.inputs(),
-        parameters={"reads": sampling.reads, "ramps": sampling.ramps} | groups,
+        parameters={
+            "reads": membership.sampling.reads,
+            "ramps": membership.sampling.ramps,
+            **estimation.parameters(),
+        },
         references={kind: (found.name, found.sha256) for kind, found in references.items()},
         context=context,
         software=software_version(),
@@ -71,6 +78,7 @@ def to_file(
     reads_used: int,
     references: Mapping[str, str],
     job: Job | None = None,
+    estimation: Estimation | None = None,
 ) -> bytes:
     """The frame as a FITS file.
 
@@ -85,6 +93,8 @@ def to_file(
     references : mapping of reference type to name
     job : Job, optional
         Of a frame that goes into the store.
+    estimation : Estimation, optional
+        How the rates were found.
     """
     product = ProductId(header.exposure_id, 1, "raw")
     with RawFrameModel() as model:
@@ -100,6 +110,9 @@ def to_file(
             getattr(meta.ref_file, kind).name = name
         for step in STEPS:
             setattr(meta.cal_step, step, "COMPLETE")
+        if estimation is not None:
+            meta.exposure.estimator = estimation.name
+            meta.cal_step.jump = "COMPLETE" if estimation.finds_jumps else "SKIPPED"
         if job is not None:
             meta.provenance.inputs_hash, meta.provenance.job_hash = job.inputs_hash, job.job_hash
             meta.provenance.software_version = job.software

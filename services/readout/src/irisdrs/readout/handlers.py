@@ -193,7 +193,8 @@ class DetectorHandlers:
     async def _exposure(self, event: ExposureEvent, sampling: Sampling) -> Exposure:
         exposure = self._exposures.get(event.exposure_id)
         if exposure is None:
-            exposure = Exposure(Membership(event.exposure_id, sampling), event.night)
+            membership = Membership(event.exposure_id, sampling)
+            exposure = Exposure(membership, event.night, self._workshop.estimation_of(sampling))
             await self._workshop.look(exposure)
             for earlier in self._exposures.values():
                 earlier.give_way()

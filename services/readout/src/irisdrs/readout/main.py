@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.handlers import DetectorHandlers
+from irisdrs.readout.ring import DEFAULT_BYTES, Room
 from irisdrs.readout.warming import warm_up
 from irisdrs.readout.workshop import Workshop
 from irisdrs.shared.bus.topology import readout_queue
@@ -21,6 +22,11 @@ class ReadoutSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="IRIS_READOUT_", frozen=True)
 
     detectors: tuple[Detector, ...] = Field(default=tuple(Detector), description="Detectors to read out (JSON list)")
+    ring_bytes: int = Field(
+        default=DEFAULT_BYTES,
+        ge=0,
+        description="Memory for reads that wait for the fit of their ramp, of all detectors; beyond it they are files",
+    )
 
 
 def compose(platform: Platform, detectors: Sequence[Detector] = ()) -> Service:
@@ -32,9 +38,11 @@ def compose(platform: Platform, detectors: Sequence[Detector] = ()) -> Service:
     detectors : sequence of Detector
         Detectors to read out; by default those of the settings.
     """
-    chosen = detectors or ReadoutSettings().detectors
+    settings = ReadoutSettings()
+    chosen = detectors or settings.detectors
     processor = Processor()
-    workshop = Workshop(platform.store, platform.references, platform.threads, processor)
+    room = Room(settings.ring_bytes, platform.scratch)
+    workshop = Workshop(platform.store, platform.references, platform.threads, processor, room)
 
     async def prepare() -> None:
         await asyncio.get_running_loop().run_in_executor(platform.threads, warm_up, processor)

@@ -1,16 +1,22 @@
 """What the first frame would wait for otherwise: compiled kernels are loaded, libraries imported, before any read."""
 
+import tempfile
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
 from irisdrs.readout.backend import Processor
+from irisdrs.readout.builders import begin_frame
 from irisdrs.readout.calibration import calibrate_for
+from irisdrs.readout.estimation import estimation_of
 from irisdrs.readout.frame import to_file
-from irisdrs.readout.sampling.options import FoldOptions, Weighting
+from irisdrs.readout.ring import DEFAULT_BYTES, Room
+from irisdrs.readout.sampling.options import FoldOptions
 from irisdrs.shared.data.fits import decode_read, encode_read
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.identifiers import Detector, ExposureType, ObservingMode, SamplingMode
+from irisdrs.shared.observation import Sampling
 
 #: The smallest frame with reference pixels and all 64 output channels.
 _SHAPE = (64, 64)
@@ -20,7 +26,10 @@ _TIME = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def warm_up(processor: Processor) -> None:
-    """Take two small ramps all the way, through every kernel, and throw the frames away."""
+    """Take two small ramps all the way, through every kernel, and throw the frames away.
+
+    First as the service does, then with a jump test in the stream.
+    """
     flags = np.zeros(_SHAPE, np.uint32)
     ones = np.ones(_SHAPE, np.float32)
     coefficients = np.zeros((6, *_SHAPE), np.float32)
@@ -36,15 +45,20 @@ def warm_up(processor: Processor) -> None:
     )
     header = read_header_of(_SHAPE)
     pixels, _ = decode_read(encode_read(np.full(_SHAPE, 5000, np.uint16), header), _SHAPE)
-    jumps, optimum = FoldOptions(jump_sigma=5.0, grow_saturation=True), FoldOptions(Weighting.OPTIMAL, (0.0, 1.0))
-    for mode, options in ((SamplingMode.CDS, FoldOptions()), (SamplingMode.UTR, jumps), (SamplingMode.UTR, optimum)):
-        state = processor.open(calibration, mode, 1.0, options)
-        for ramp in range(2):
-            if ramp:
-                processor.end_ramp(state)
-            for read in range(2):
-                processor.fold(state, pixels, float(read))
-        to_file(processor.close(state), header, _TIME, 4, {})
+    room = Room(DEFAULT_BYTES, Path(tempfile.gettempdir()))  # in memory: it is 16 kB
+    for mode, exact_reads in ((SamplingMode.CDS, 2), (SamplingMode.UTR, 2), (SamplingMode.UTR, 0)):
+        sampling = Sampling(mode=mode, reads=2, ramps=2, read_time_s=1.0, shape=_SHAPE)
+        estimation = estimation_of(sampling, exact_reads)
+        builder = begin_frame(processor, room, calibration, sampling, estimation, live_step=1)
+        for ramp in (1, 2):
+            for read in (1, 2):
+                builder.fold(ramp, pixels, float(read))
+        builder.live()
+        to_file(builder.close(), header, _TIME, 4, {}, estimation=estimation)
+    state = processor.open(calibration, SamplingMode.UTR, 1.0, FoldOptions(jump_sigma=5.0, grow_saturation=True))
+    for read in (1, 2):
+        processor.fold(state, pixels, float(read))
+    processor.close(state)
 
 
 def read_header_of(shape: tuple[int, int]) -> ReadHeader:

@@ -10,11 +10,13 @@ from typing import TypeVar
 import structlog
 
 from irisdrs.readout import constants, frame
-from irisdrs.readout.backend import ExposureState, Processor
+from irisdrs.readout.backend import Backend
 from irisdrs.readout.calibration import REFERENCE_TYPES, Calibration
+from irisdrs.readout.estimation import EXACT_READS, Estimation, estimation_of
 from irisdrs.readout.exposure import Decoded, Exposure
 from irisdrs.readout.membership import Slot
 from irisdrs.readout.preview import PNG, picture
+from irisdrs.readout.ring import Room
 from irisdrs.shared.crash_points import reach
 from irisdrs.shared.errors import CorruptObject, Fatal, IrisError, MissingReference, WrongShape
 from irisdrs.shared.events.facts import FrameReady
@@ -22,7 +24,7 @@ from irisdrs.shared.events.metadata import from_metadata, to_metadata
 from irisdrs.shared.events.telemetry import PreviewUpdated
 from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.identity import inputs_hash
-from irisdrs.shared.observation import ObservationPlan
+from irisdrs.shared.observation import ObservationPlan, Sampling
 from irisdrs.shared.references import References
 from irisdrs.shared.store.keys import exposure_prefix, observation_key, preview_key, product_key, version_prefix
 from irisdrs.shared.store.port import Store
@@ -37,12 +39,35 @@ _FAILED = re.compile(r"failed-(\d{4})-(\d{5})\.json")
 
 
 class Workshop:
-    """The store, the references and the threads that one detector's handlers work with."""
+    """What the handlers of all detectors of a process work with.
 
-    def __init__(self, store: Store, references: References, threads: Executor, processor: Processor) -> None:
+    Parameters
+    ----------
+    store, references, threads
+        Of the host.
+    backend : Backend
+    room : Room
+        Where reads wait for their fit.
+    exact_reads : int
+        Of `estimation_of`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        references: References,
+        threads: Executor,
+        backend: Backend,
+        room: Room,
+        exact_reads: int = EXACT_READS,
+    ) -> None:
         self._store, self._references, self._threads = store, references, threads
-        self._processor = processor
+        self._backend, self._room, self._exact_reads = backend, room, exact_reads
         self._calibrations: OrderedDict[tuple[object, ...], Calibration] = OrderedDict()
+
+    def estimation_of(self, sampling: Sampling) -> Estimation:
+        """How an exposure of this sampling becomes a frame."""
+        return estimation_of(sampling, self._exact_reads)
 
     async def look(self, exposure: Exposure) -> None:
         """Take note of everything that the store has of an exposure."""
@@ -82,7 +107,13 @@ class Workshop:
         return await self._store.head(announced.object.key) is not None
 
     async def fold(self, exposure: Exposure) -> None:
-        """Fold the reads that follow one another, from where the exposure stands."""
+        """Fold the reads that follow one another, from where the exposure stands.
+
+        Raises
+        ------
+        Outage
+            If there is no room to keep a ramp; everything is folded again when it is handed the event again.
+        """
         while (following := exposure.membership.next()) is not None:
             slot, ref = following
             try:
@@ -90,16 +121,19 @@ class Workshop:
                 decoded = await self._in_thread(exposure.decode, slot, data)
             except (CorruptObject, WrongShape) as error:
                 _log.error("read left out", exposure=str(exposure.membership.exposure), slot=slot, problem=str(error))
-                exposure.membership.lost[slot] = error
+                exposure.membership.lost[slot] = error.with_traceback(None)  # else it holds the sums, and the ring
                 continue
             await self._prepare(exposure, decoded)
-            state = exposure.open(self._processor, decoded[1])
+            pixels, header = decoded
             try:
-                await self._in_thread(_fold, self._processor, state, decoded, exposure.ramp != slot[0])
+                builder = exposure.builder or exposure.open(
+                    await self._in_thread(exposure.begin, self._backend, self._room), header
+                )
+                await self._in_thread(builder.fold, header.ramp, pixels, header.read_time_s)
             except BaseException:
-                exposure.start_again()  # the sums may hold a part of the read, and its thread may still run
+                exposure.start_again()  # a part of the read may be in, and its thread may still run
                 raise
-            exposure.folded(slot, decoded[1])
+            exposure.folded(slot, header)
             reach("readout.fold.after")
 
     async def make_frame(self, exposure: Exposure) -> FrameReady:
@@ -114,7 +148,7 @@ class Workshop:
         """Put a picture of what is folded so far, and announce it; without one, the frame is made all the same."""
         membership = exposure.membership
         try:
-            live = await self._in_thread(exposure.live, self._processor)
+            live = await self._in_thread(exposure.live)
             if live is None:
                 return []
             data = await self._in_thread(picture, live.data, live.dq)
@@ -142,11 +176,13 @@ class Workshop:
         header, photons_end, membership = exposure.header, exposure.photons_end, exposure.membership
         if header is None or photons_end is None:
             raise RuntimeError("an exposure without a read has no frame")
-        arrays = await self._in_thread(exposure.finish, self._processor)
-        job = frame.job_of(membership, exposure.references, exposure.context)
+        builder, flags = exposure.give()
+        arrays = await self._in_thread(builder.close, flags)
+        estimation = exposure.estimation
+        job = frame.job_of(membership, estimation, exposure.references, exposure.context)
         names = {kind: f"crds://{found.name}" for kind, found in exposure.references.items()}
         used = len(membership.used)
-        data = await self._in_thread(frame.to_file, arrays, header, photons_end, used, names, job)
+        data = await self._in_thread(frame.to_file, arrays, header, photons_end, used, names, job, estimation)
         key = product_key(header.night, frame.product_of(membership), job.inputs_hash, job.job_hash)
         metadata = to_metadata(frame.announcement_of(arrays, header, photons_end, membership, job))
         reach("readout.put.before")
@@ -196,9 +232,3 @@ class Workshop:
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
-
-
-def _fold(processor: Processor, state: ExposureState, decoded: Decoded, new_ramp: bool) -> None:
-    if new_ramp:
-        processor.end_ramp(state)
-    processor.fold(state, decoded[0], decoded[1].read_time_s)
