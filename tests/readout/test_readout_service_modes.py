@@ -17,9 +17,11 @@ from irisdrs.crds_proxy.main import open_references
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.calibration import REFERENCE_TYPES
 from irisdrs.readout.cli import app
+from irisdrs.readout.estimation import estimation_of
 from irisdrs.readout.frame import job_of
 from irisdrs.readout.handlers import DetectorHandlers
 from irisdrs.readout.membership import Membership
+from irisdrs.readout.ring import DEFAULT_BYTES, Room
 from irisdrs.readout.workshop import Workshop
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.data.fits import open_model, to_bytes
@@ -92,7 +94,9 @@ def take(tmp_path: Path, processor: Processor) -> Callable[..., Any]:
             await edge.end_exposure(exposure)
             await edge.drained()
         references = open_references(tmp_path / "crds")
-        handlers = DetectorHandlers(Workshop(store, references, ThreadPoolExecutor(1), processor))
+        handlers = DetectorHandlers(
+            Workshop(store, references, ThreadPoolExecutor(1), processor, Room(DEFAULT_BYTES, tmp_path))
+        )
         return Taken(store, plan, told, handlers, tmp_path / "crds")
 
     return taken
@@ -186,13 +190,12 @@ async def test_a_light_that_grows_has_the_rate_between_the_groups(
     assert (header["SAMPMODE"], header["GRPREADS"]) == ("MCDS", group_reads)
 
 
-def test_the_number_of_reads_in_a_group_makes_another_job_and_other_modes_have_the_one_that_they_had() -> None:
-    def parameters(sampling: Sampling) -> object:
+def test_the_number_of_reads_in_a_group_makes_another_job() -> None:
+    def job_hash(sampling: Sampling) -> str:
         membership = Membership(small_plan().exposure_ids()[0], sampling)
-        return job_of(membership, {}, "tmt_0001.pmap").parameters
+        return job_of(membership, estimation_of(sampling), {}, "tmt_0001.pmap").job_hash
 
-    assert parameters(groups(8, 3)) == {"reads": 8, "ramps": 1, "group_reads": 3}
-    assert parameters(small_plan(reads=8).sampling) == {"reads": 8, "ramps": 1}
+    assert job_hash(groups(8, 3)) == job_hash(groups(8, 3)) != job_hash(groups(8, 2))
 
 
 async def test_a_single_read_has_its_signal_by_its_time(take: Any) -> None:
