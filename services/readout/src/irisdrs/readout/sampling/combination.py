@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from irisdrs.readout.sampling import fixsen, optimal
 
+#: Reads whose combinations are found at a time: what is computed on the way stays small.
+_BLOCK_READS = 64
+
 #: Variance that rounding the sums to float32 adds, in units of their read noise: keeps combinations of ramps that are
 #: cut short, whose sums are nearly alike, from cancelling digits that are not there.
 _ROUNDING = 1e-7
@@ -99,11 +102,47 @@ def _best(
     diagonal = np.diagonal(noise, axis1=1, axis2=2)
     rounding = _ROUNDING * (diagonal + diagonal.max(axis=1, keepdims=True) * _ROUNDING)
     softened = noise + rounding[:, :, None] * np.eye(lever.shape[1])
-    for n in range(1, len(times)):
-        covariance = softened[n] + ratios[:, None, None] * (photons[n] / cadence)
-        solved = np.linalg.solve(covariance, np.broadcast_to(lever[n][:, None], (len(ratios), lever.shape[1], 1)))
-        found[n] = solved[:, :, 0] / (solved[:, :, 0] @ lever[n])[:, None]
+    for start in range(1, len(times), _BLOCK_READS):
+        reads = slice(start, start + _BLOCK_READS)
+        right = lever[reads].T[:, :, None]  # (sums, reads, 1)
+        shot = (photons[reads] / cadence).transpose(1, 2, 0)[..., None]
+        solved = _solved(softened[reads].transpose(1, 2, 0)[..., None] + ratios * shot, right)
+        found[reads] = np.moveaxis(solved / _product(solved, right), 0, -1)
     return found
+
+
+def _solved(covariance: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """x of covariance x = right for many covariances at once, (sums, reads, entries).
+
+    Elimination without pivots is stable for covariances. It is done element by element: a library's kernels for this
+    processor or that one must not decide the last bits of a frame.
+
+    Parameters
+    ----------
+    covariance : float64 (sums, sums, reads, entries)
+        Overwritten.
+    right : float64 (sums, reads, 1)
+    """
+    sums = len(covariance)
+    found = np.broadcast_to(right, covariance.shape[1:]).copy()
+    for i in range(sums):
+        for j in range(i + 1, sums):
+            factor = covariance[j, i] / covariance[i, i]
+            covariance[j, i:] -= factor * covariance[i, i:]
+            found[j] -= factor * found[i]
+    for i in reversed(range(sums)):
+        for j in range(i + 1, sums):
+            found[i] -= covariance[i, j] * found[j]
+        found[i] /= covariance[i, i]
+    return found
+
+
+def _product(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum over the sums, the first axis, term by term."""
+    total = left[0] * right[0]
+    for i in range(1, len(left)):
+        total += left[i] * right[i]
+    return np.asarray(total)
 
 
 def _tables(
@@ -112,6 +151,8 @@ def _tables(
     reads, entries, sums = coefficients.shape
     table = np.zeros((reads + 1, entries, sums + 2))
     table[1:, :, :sums] = coefficients
+    planes = np.moveaxis(coefficients, -1, 0)
     for place, covariance in ((sums, photons), (sums + 1, noise)):
-        table[1:, :, place] = np.einsum("nei,nij,nej->ne", coefficients, covariance, coefficients)
+        rows = covariance.transpose(1, 2, 0)[..., None]  # (sums, sums, reads, 1)
+        table[1:, :, place] = _product(planes, np.stack([_product(planes, row) for row in rows]))
     return Combinations(table[:, 0, :sums].astype(np.float32), table.astype(np.float32))

@@ -57,7 +57,7 @@ def _weights(times: NDArray[np.float64], ratios: NDArray[np.float64]) -> NDArray
     count = lever / diagonal
     for j in range(len(intervals) - 2, -1, -1):
         count[j] += count[j + 1] / diagonal[j]
-    count /= intervals @ count
+    count /= np.sum(intervals[:, None] * count, axis=0)
     return -np.diff(np.pad(count, ((1, 1), (0, 0))), axis=0).T
 
 
