@@ -5,17 +5,24 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from irisdrs.readout.backend import Processor
+from irisdrs.readout.builders import begin_frame
 from irisdrs.readout.calibration import calibrate_for
+from irisdrs.readout.estimation import EXACT_READS, estimation_of
 from irisdrs.readout.frame import to_file
+from irisdrs.readout.preview import step_for
+from irisdrs.readout.ring import Room
 from irisdrs.readout.warming import read_header_of, warm_up
 from irisdrs.shared.data.fits import decode_read, encode_read
 from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.instrument import DETECTOR_SIZE, READ_TIME_S
+from irisdrs.shared.observation import Sampling
 
 SHAPE = (DETECTOR_SIZE, DETECTOR_SIZE)
 
@@ -41,7 +48,7 @@ async def in_thread(name: str, work: Callable[[], _T]) -> _T:
     return task.result()
 
 
-async def test_no_step_of_the_readout_blocks_the_loop() -> None:
+async def test_no_step_of_the_readout_blocks_the_loop(tmp_path: Path) -> None:
     processor = Processor(2)
     warm_up(processor)
     flags = np.zeros(SHAPE, np.uint32)
@@ -64,10 +71,15 @@ async def test_no_step_of_the_readout_blocks_the_loop() -> None:
     header = read_header_of(SHAPE)
     data = await in_thread("encode", lambda: encode_read(pixels, header))
     await in_thread("decode", lambda: decode_read(data, SHAPE))
-    state = processor.open(calibration, SamplingMode.UTR, READ_TIME_S)
-    for read in (1, 2):
-        time_s = read * READ_TIME_S
-        await in_thread("fold", lambda time_s=time_s: processor.fold(state, pixels, time_s))  # type: ignore[misc]
-    arrays = await in_thread("close", lambda: processor.close(state))
-    await in_thread("FITS", lambda: to_file(arrays, header, header.ended_at, 2, {}))
+    for exact_reads in (EXACT_READS, 0):
+        sampling = Sampling(mode=SamplingMode.UTR, reads=2, ramps=2, read_time_s=READ_TIME_S, shape=SHAPE)
+        estimation = estimation_of(sampling, exact_reads)
+        begin = partial(begin_frame, processor, Room(0, tmp_path), calibration, sampling, estimation, step_for(SHAPE))
+        print(estimation.name)
+        builder = await in_thread("begin", begin)
+        for ramp, read in ((1, 1), (1, 2), (2, 1), (2, 2)):
+            await in_thread("read", partial(builder.fold, ramp, pixels, read * READ_TIME_S))
+        await in_thread("look", builder.live)
+        arrays = await in_thread("close", builder.close)
+    await in_thread("FITS", lambda: to_file(arrays, header, header.ended_at, 4, {}))
     processor.shutdown()

@@ -11,8 +11,8 @@ from irisdrs.readout.fitting import FitSettings, JumpTest
 from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
 from irisdrs.shared.observation import Sampling
 
-#: Reads of the longest ramp whose reads are kept and fitted together: 5 GB, and a fit of 9 s on two cores, for each
-#: detector of 4096 x 4096. Beyond, four sums come within 1 % of the variance, in the memory of a few reads.
+#: Reads of the longest ramp whose reads are kept and fitted together: for a detector of 4096 x 4096 they are 5 GB, and
+#: the fit takes some 10 s on two cores. Beyond, four sums come within 1 % of the variance in the memory of a few reads.
 EXACT_READS = 150
 
 
