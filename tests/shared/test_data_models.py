@@ -217,8 +217,8 @@ def test_references_come_back_with_their_metadata(model_class: type[ReferenceMod
 
 
 def test_a_ramp_keeps_its_reads_and_their_times() -> None:
-    model = RampModel(data=np.arange(24, dtype=np.uint16).reshape(4, 2, 3) + 65_500)
-    model.read_times = np.array([0.72, 1.44, 2.16, 2.88])
+    model = RampModel(data=np.arange(24, dtype=np.uint16).reshape(1, 4, 2, 3) + 65_500)
+    model.read_times = np.array([[0.72, 1.44, np.nan, 2.88]])
     with open_model(to_bytes(model), RampModel) as back:
         assert back.data.dtype == np.uint16
         np.testing.assert_array_equal(back.data, model.data)

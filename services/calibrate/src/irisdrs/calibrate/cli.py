@@ -59,7 +59,8 @@ def run(
     """
     overrides = dict(_parse_override(text) for text in override or [])
     # Importing the pipeline takes seconds: only this command pays for it.
-    from irisdrs.calibrate.offline import Library, reduce_file  # noqa: PLC0415
+    from irisdrs.calibrate.offline import reduce_file  # noqa: PLC0415
+    from irisdrs.shared.crds.library import Library  # noqa: PLC0415
 
     library = Library(overrides, crds_path, context)
     console = Console(stderr=True)

@@ -85,7 +85,10 @@ class ReadModel(IrisModel):
 
 
 class RampModel(IrisModel):
-    """All reads of a ramp: `data` uint16 (read, row, column), DN; `read_times`, seconds since the reset; `dq`."""
+    """All reads of an exposure: `data` uint16 (ramp, read, row, column), DN; `read_times`, seconds since the reset.
+
+    `reset_times` says when each ramp began; `use_read` and `use_interval` are there when something is left out.
+    """
 
     schema_url = f"{SCHEMA_URI}ramp.schema"
 

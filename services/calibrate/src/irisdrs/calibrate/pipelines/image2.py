@@ -7,10 +7,10 @@ from irisdrs.calibrate.steps.dark_sub_step import DarkSubStep
 from irisdrs.calibrate.steps.dq_init_step import DqInitStep
 from irisdrs.calibrate.steps.flat_field_step import FlatFieldStep
 from irisdrs.calibrate.steps.gain_scale_step import GainScaleStep
-from irisdrs.calibrate.steps.iris_step import IrisPipeline
 from irisdrs.calibrate.steps.sky_sub_step import SkySubStep
 from irisdrs.shared.data.models import ImageModel
 from irisdrs.shared.identifiers import ProductId
+from irisdrs.shared.steps.iris_step import IrisPipeline
 
 
 class Image2Pipeline(IrisPipeline):

@@ -4,10 +4,10 @@ import dataclasses
 from typing import Any
 
 from irisdrs.calibrate.algorithms.wcs import tangent_plane
-from irisdrs.calibrate.steps.iris_step import IrisStep
 from irisdrs.shared.data.models import ImageModel
 from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.instrument import detector_axis_offset_arcsec
+from irisdrs.shared.steps.iris_step import IrisStep
 
 
 class AssignWcsStep(IrisStep):

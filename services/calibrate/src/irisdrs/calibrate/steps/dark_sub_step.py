@@ -6,8 +6,8 @@ import numpy as np
 
 from irisdrs.calibrate.algorithms.dark import subtract_dark
 from irisdrs.calibrate.algorithms.dq_init import total_error
-from irisdrs.calibrate.steps.iris_step import IrisStep
 from irisdrs.shared.data.models import DarkModel, ImageModel
+from irisdrs.shared.steps.iris_step import IrisStep
 
 
 class DarkSubStep(IrisStep):

@@ -3,8 +3,8 @@
 from typing import Any, ClassVar
 
 from irisdrs.calibrate.algorithms.dq_init import combine_flags, total_error
-from irisdrs.calibrate.steps.iris_step import IrisStep
 from irisdrs.shared.data.models import ImageModel, MaskModel
+from irisdrs.shared.steps.iris_step import IrisStep
 
 
 class DqInitStep(IrisStep):

@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 from irisdrs.calibrate.algorithms.dq_init import total_error
 from irisdrs.calibrate.algorithms.flat import divide_flat
-from irisdrs.calibrate.steps.iris_step import IrisStep
 from irisdrs.shared.data.models import FlatModel, ImageModel
+from irisdrs.shared.steps.iris_step import IrisStep
 
 
 class FlatFieldStep(IrisStep):

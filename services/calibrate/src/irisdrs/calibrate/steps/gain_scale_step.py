@@ -6,8 +6,8 @@ import numpy as np
 
 from irisdrs.calibrate.algorithms.dq_init import total_error
 from irisdrs.calibrate.algorithms.units import to_electrons
-from irisdrs.calibrate.steps.iris_step import IrisStep
 from irisdrs.shared.data.models import GainModel, ImageModel
+from irisdrs.shared.steps.iris_step import IrisStep
 
 
 class GainScaleStep(IrisStep):

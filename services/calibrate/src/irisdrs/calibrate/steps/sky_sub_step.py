@@ -4,8 +4,8 @@ from typing import Any
 
 from irisdrs.calibrate.algorithms.dq_init import bad_fraction
 from irisdrs.calibrate.algorithms.sky import measure_sky, subtract_sky
-from irisdrs.calibrate.steps.iris_step import IrisStep
 from irisdrs.shared.data.models import ImageModel
+from irisdrs.shared.steps.iris_step import IrisStep
 
 
 class SkySubStep(IrisStep):

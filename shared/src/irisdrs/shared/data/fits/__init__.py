@@ -1,5 +1,5 @@
-"""The only reader and writer of FITS: `reads` (level 0), `model_files` (data models), `header_cards` and
-`images` (of anything).
+"""The only reader and writer of FITS: `reads` (level 0), `model_files` (data models), `ramps` (our own and
+foreign ones), `header_cards` and `images` (of anything).
 
 Nothing that is written depends on the wall clock, a path or the order of a set, so that the same content gives the same
 bytes.
@@ -8,6 +8,7 @@ bytes.
 from irisdrs.shared.data.fits.header_cards import headers
 from irisdrs.shared.data.fits.images import first_image, image_shape
 from irisdrs.shared.data.fits.model_files import model_name, open_model, to_bytes
+from irisdrs.shared.data.fits.ramps import open_ramp
 from irisdrs.shared.data.fits.reads import (
     check_read,
     claimed_header,
@@ -30,6 +31,7 @@ __all__ = [
     "is_packed",
     "model_name",
     "open_model",
+    "open_ramp",
     "read_header",
     "to_bytes",
 ]

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from astropy.io import fits
 
-from irisdrs.shared.errors import CorruptObject, WrongShape
+from irisdrs.shared.errors import CorruptObject, Fatal
 
 #: Comment of the checksum cards: a fixed text where astropy would write the time.
 _CHECKSUM_COMMENT = "HDU checksum"
@@ -73,7 +73,7 @@ def readable(what: str) -> Iterator[None]:
     """Turn whatever astropy meets in damaged bytes into `CorruptObject`."""
     try:
         yield
-    except (CorruptObject, WrongShape):
+    except Fatal:
         raise
     except (MemoryError, SystemError):
         raise  # says nothing of the bytes: the same file may be read in a moment

@@ -16,7 +16,7 @@ from irisdrs.shared.errors import MissingReference, WrongShape
 Reference = TypeVar("Reference", bound=ReferenceModel)
 
 #: Level and kind at the end of a product id, which a step's own suffix replaces.
-_LEVEL_AND_KIND = re.compile(r"-L[123]-[a-z][a-z0-9]*$")
+_LEVEL_AND_KIND = re.compile(r"-L[0123]-[a-z][a-z0-9]*$")
 
 
 class IrisStep(Step):
