@@ -1,11 +1,16 @@
-"""`iris readout fit`: the same arithmetic from files, without a bus."""
+"""`iris readout fit` and `pack`: the same arithmetic from files, without a bus."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from typer.testing import CliRunner
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from typer.testing import CliRunner, Result
 
 from irisdrs.crds_proxy.main import open_references
 from irisdrs.readout.calibration import REFERENCE_TYPES
@@ -14,6 +19,13 @@ from irisdrs.shared.data.fits import decode_read, encode_read, open_model, read_
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.errors import CorruptObject, Fatal
 from irisdrs.shared.events import ReadWritten
+from irisdrs.shared.quality import Quality
+
+PLANES = ("data", "err", "var_poisson", "var_rnoise", "dq")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(one) for one in arguments])
 
 
 async def _options(bench: Any, tmp_path: Path, crds: Path) -> list[str]:
@@ -24,15 +36,22 @@ async def _options(bench: Any, tmp_path: Path, crds: Path) -> list[str]:
     return [option for kind, one in found.items() for option in (f"--{kind}", str(one.path))]
 
 
+def planes(path: Path) -> list[np.ndarray]:
+    with open_model(path, RawFrameModel) as model:
+        return [np.asarray(getattr(model, name)) for name in PLANES]
+
+
 async def test_fits_files_as_the_service_does(bench: Any, tmp_path: Path, exposure: Any) -> None:
+    """The service folds the reads that the command fits at once; an error of float32 is far below the noise."""
     options = await _options(bench, tmp_path, exposure[2])
     output = tmp_path / "frame.fits"
-    result = CliRunner().invoke(
-        app, ["fit", str(tmp_path / "store" / "0"), *options, "--output", str(output), "--json"]
+    folder = tmp_path / "store" / "0"
+    result = run(
+        "fit", folder, *options, "--estimator", "least-squares", "--coadd", "time", "--output", output, "--json"
     )
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
-    assert (said["reads_used"], said["reads_expected"]) == (8, 8)
+    assert (said["reads_used"], said["reads_expected"], said["reads_missing"]) == (8, 8, 0)
     handlers = bench.new_handlers().handlers()
     frame = None
     for event in bench.events:
@@ -41,8 +60,168 @@ async def test_fits_files_as_the_service_does(bench: Any, tmp_path: Path, exposu
     assert frame is not None
     data = await bench.store.get(frame.object)
     with open_model(output, RawFrameModel) as offline, open_model(data, RawFrameModel) as online:
-        for name in ("data", "err", "var_poisson", "var_rnoise", "dq"):
-            np.testing.assert_array_equal(np.asarray(getattr(offline, name)), np.asarray(getattr(online, name)))
+        assert offline.meta.product.id == online.meta.product.id
+        usable = (np.asarray(online.dq) & np.uint32(Quality.DO_NOT_USE)) == 0
+        off = np.abs(np.asarray(offline.data) - np.asarray(online.data))[usable]
+        assert (off < 1e-3 * np.asarray(online.err)[usable]).all()
+
+
+async def test_a_packed_ramp_gives_the_bits_of_its_reads(bench: Any, tmp_path: Path, exposure: Any) -> None:
+    options = await _options(bench, tmp_path, exposure[2])
+    folder, ramp = tmp_path / "store" / "0", tmp_path / "ramp.fits"
+    packed = run("pack", folder, "--output", ramp)
+    assert packed.exit_code == 0, packed.output
+    assert "8 reads of 8" in packed.stdout
+    for choice in (
+        [],
+        ["--mode", "CDS"],
+        ["--mode", "MCDS", "--group-reads", "2"],
+        ["--mode", "SINGLE"],
+        ["--estimator", "optimal"],
+        ["--estimator", "fixsen", "--jumps", "two-point", "--coadd", "time", "--grow-saturation"],
+    ):
+        outputs = [tmp_path / f"{'-'.join(choice)}{name}.fits" for name in ("-reads", "-ramp")]
+        for given, output in zip((folder, ramp), outputs, strict=True):
+            result = run("fit", given, *options, *choice, "--output", output)
+            assert result.exit_code == 0, result.output
+        assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+async def test_references_come_from_crds_unless_they_are_given(bench: Any, tmp_path: Path, exposure: Any) -> None:
+    by_hand = await _options(bench, tmp_path, exposure[2])
+    folder = tmp_path / "store" / "0"
+    by_crds = ["--crds-path", str(exposure[2]), "--context", bench.plan.crds_context]
+    some = by_hand[:4]
+    results = [
+        run("fit", folder, *given, "--output", tmp_path / f"{number}.fits", "--json")
+        for number, given in enumerate((by_hand, by_crds, [*by_crds, *some]))
+    ]
+    assert [result.exit_code for result in results] == [0, 0, 0], [result.output for result in results]
+    for number in (1, 2):
+        for one, other in zip(planes(tmp_path / "0.fits"), planes(tmp_path / f"{number}.fits"), strict=True):
+            np.testing.assert_array_equal(one, other)
+    with open_model(tmp_path / "1.fits", RawFrameModel) as model:
+        assert model.meta.ref_file.gain.name.startswith("crds://")
+        assert model.meta.ref_file.crds.context_used == bench.plan.crds_context
+    missing = run("fit", folder, *some, "--output", tmp_path / "never.fits")
+    assert type(missing.exception).__name__ == "MissingReference"
+    assert not (tmp_path / "never.fits").exists()
+
+
+def ramp_file(path: Path, pixels: np.ndarray) -> Path:
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(pixels, name="SCI")]).writeto(path)
+    return path
+
+
+def sample_like(path: Path) -> Path:
+    """A file like the sample ramp of the C library: 4000 DN a read from 0 on, floats."""
+    pixels = np.arange(4)[None, :, None, None] * np.full((10, 10), 4000)
+    return ramp_file(path, pixels.astype(">f4"))
+
+
+FOREIGN = ("--read-time", "0.5", "--gain", "2", "--readnoise", "6")
+
+
+def test_a_foreign_ramp_needs_few_words_and_says_what_was_not_done(tmp_path: Path) -> None:
+    ramp = sample_like(tmp_path / "sample.fits")
+    for choice in ([], ["--estimator", "least-squares"], ["--mode", "CDS"]):
+        output = tmp_path / f"{'-'.join(choice)}.fits"
+        result = run("fit", ramp, *FOREIGN, *choice, "--output", output, "--json")
+        assert result.exit_code == 0, result.output
+        said = json.loads(result.stdout)
+        assert said["median_rate_dn_s"] == pytest.approx(8000, rel=1e-6)
+        assert (said["exposure"], said["reads_used"]) == (None, 4)
+        assert said["steps_not_done"][:4] == ["rejection", "saturation", "refpix", "linearity"]
+        with open_model(output, RawFrameModel) as model:
+            assert (model.meta.cal_step.linearity, model.meta.cal_step.ramp_fit) == ("SKIPPED", "COMPLETE")
+            assert (np.asarray(model.dq) == Quality.AD_FLOOR).all(), "the first read is at the floor of a converter"
+
+
+def test_the_worked_example_of_the_documentation(tmp_path: Path) -> None:
+    """Seeing is poor from 2.1 to 2.9 s, and three times the light comes in: the frame is right without it."""
+    light = np.array([1, 1, 1, 1, 3, 3, 1, 1]) * 50
+    counts = 2000 + np.cumsum(light)
+    ramp = ramp_file(tmp_path / "ramp.fits", np.broadcast_to(counts[:, None, None], (8, 5, 5)).astype(np.int32))
+    seeing = tmp_path / "seeing.ecsv"
+    Table({"time": [0.0, 2.1, 2.9], "value": [0.5, 1.3, 0.6]}, units={"value": "arcsec"}).write(seeing)
+    rates = {}
+    for name, more in (
+        ("all", ()),
+        ("intervals", ("--reject-intervals", seeing, "--maximum", "0.8")),
+        ("reads", ("--reject-reads", seeing, "--maximum", "0.8")),
+    ):
+        output = tmp_path / f"{name}.fits"
+        result = run("fit", ramp, *FOREIGN, "--jumps", "none", *more, "--output", output, "--json")
+        assert result.exit_code == 0, result.output
+        said = json.loads(result.stdout)
+        rates[name] = said["median_rate_dn_s"], said["reads_rejected"], said["intervals_rejected"]
+    assert rates["intervals"] == (pytest.approx(100, rel=1e-6), 0, 2)
+    # A rejected read costs no photons: those of the bad time stay in the difference across it.
+    assert rates["reads"][0] > 130
+    assert rates["reads"][1:] == (1, 0)
+    assert rates["all"][0] > 130
+
+
+def test_dates_of_a_table_need_the_reset(tmp_path: Path) -> None:
+    ramp = sample_like(tmp_path / "sample.fits")
+    seeing = tmp_path / "seeing.ecsv"
+    dates = ["2024-08-01T05:00:00", "2024-08-01T05:00:01.1", "2024-08-01T05:00:01.3"]
+    Table({"time": dates, "value": [0.5, 1.3, 0.6]}).write(seeing)
+    wanted = ["fit", ramp, *FOREIGN, "--reject-intervals", seeing, "--maximum", "0.8", "--output", tmp_path / "o.fits"]
+    assert "the time of the reset is not known" in str(run(*wanted).exception)
+    result = run(*wanted, "--reset-time", "2024-08-01T05:00:00.000", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["intervals_rejected"] == 1
+
+
+def test_nothing_is_overwritten_and_wrong_usage_says_so(tmp_path: Path) -> None:
+    ramp = sample_like(tmp_path / "sample.fits")
+    output = tmp_path / "frame.fits"
+    output.write_text("precious")
+    for command in (("fit", ramp, *FOREIGN), ("pack", ramp, "--read-time", "1")):
+        assert "is there already" in str(run(*command, "--output", output).exception)
+    assert output.read_text() == "precious"
+    nowhere = run("fit", ramp, *FOREIGN, "--output", tmp_path / "no" / "folder.fits")
+    assert "cannot be written" in str(nowhere.exception)
+    for wrong in (("--mode", "FOWLER"), ("--estimator", "best"), ("--group-reads", "0"), ("--mask", "absent.fits")):
+        assert run("fit", ramp, *wrong, "--output", tmp_path / "never.fits").exit_code == 2
+    assert not (tmp_path / "never.fits").exists()
+
+
+def test_bad_input_ends_the_command_with_1_and_the_reason(tmp_path: Path) -> None:
+    ramp = sample_like(tmp_path / "sample.fits")
+    short = tmp_path / "short.fits"
+    short.write_bytes(ramp.read_bytes()[:-2880])
+    halves = ramp_file(tmp_path / "halves.fits", np.full((3, 4, 4), 0.5))
+    seeing = tmp_path / "seeing.ecsv"
+    Table({"time": [0.0], "value": [1.3]}).write(seeing)
+    cases: list[tuple[list[object], str]] = [
+        ([ramp, *FOREIGN[2:]], "--read-time"),
+        ([ramp, *FOREIGN[:4]], "No readnoise is known"),
+        ([ramp, *FOREIGN, "--gain", "two"], "neither a file nor a number"),
+        ([ramp, *FOREIGN, "--mode", "MCDS", "--group-reads", "3"], "do not fit"),
+        ([ramp, *FOREIGN, "--reject-reads", seeing, "--maximum", "0.8"], "rejects all 4 reads"),
+        ([ramp, *FOREIGN, "--reject-reads", seeing], "without a bound"),
+        ([ramp, *FOREIGN, "--estimator", "optimal", "--jumps", "likelihood"], "no jump test"),
+        ([short, *FOREIGN], "headers say"),
+        ([halves, *FOREIGN], "no whole numbers"),
+    ]
+    for arguments, reason in cases:
+        result = run("fit", *arguments, "--output", tmp_path / "never.fits")
+        assert isinstance(result.exception, Fatal), (arguments, result.output)
+        assert reason in str(result.exception)
+        assert not (tmp_path / "never.fits").exists()
+    command = [sys.executable, "-c", "from irisdrs.shared.cli import main; main()", "readout", "fit", str(short)]
+    ended = subprocess.run([*command, *FOREIGN], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "CorruptObject" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_help_has_examples() -> None:
+    shown = run("fit", "--help").output
+    for words in ("iris readout fit reads/", "--reject-intervals", "--read-time", "foreign"):
+        assert words in shown
 
 
 async def test_says_what_is_wrong_with_what_it_was_given(bench: Any, tmp_path: Path, exposure: Any) -> None:
@@ -61,9 +240,9 @@ async def test_says_what_is_wrong_with_what_it_was_given(bench: Any, tmp_path: P
         ([reads[0], str(longer)], Fatal, "of another window or sampling"),
         ([str(tmp_path / "empty")], Fatal, "no FITS file"),
         ([reads[0], str(damaged)], CorruptObject, "Cannot read the read"),
+        ([reads[0]], Fatal, "A slope needs two reads"),
     ):
-        result = CliRunner().invoke(app, ["fit", *given, *options, "--output", str(tmp_path / "never.fits")])
+        result = run("fit", *given, *options, "--output", tmp_path / "never.fits")
         assert isinstance(result.exception, error)
         assert words in str(result.exception)
         assert not (tmp_path / "never.fits").exists()
-    assert CliRunner().invoke(app, ["fit", reads[0]]).exit_code == 2

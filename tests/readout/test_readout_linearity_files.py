@@ -15,6 +15,8 @@ from irisdrs.readout import constants
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.calibration import REFERENCE_TYPES, calibrate_for
 from irisdrs.readout.cli import app
+from irisdrs.readout.exposure_files import open_exposure
+from irisdrs.readout.given_references import calibration_of
 from irisdrs.readout.sampling import cds, utr
 from irisdrs.readout.sampling.dark import subtract_dark_from_read, subtract_dark_rate, subtract_zero_read
 from irisdrs.readout.sampling.linearity import from_iris_readout, linearity_slope, linearity_terms
@@ -22,6 +24,7 @@ from irisdrs.shared.data.fits import open_model, read_header
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.errors import CorruptObject, MissingReference
 from irisdrs.shared.identifiers import SamplingMode
+from irisdrs.shared.instrument import REFERENCE_PIXEL_BORDER
 from irisdrs.shared.quality import Quality
 
 #: Coefficients as those of a detector that loses some percent at 50,000 DN.
@@ -121,7 +124,7 @@ async def test_a_file_of_the_c_library_is_taken_offline_and_by_no_service(
         header.crds_parameters(), REFERENCE_TYPES, bench.plan.crds_context
     )
     paths = {kind: one.path for kind, one in found.items()}
-    own = constants.load(paths, header.shape)
+    own, exposure_of_reads = constants.load(paths, header.shape), open_exposure(reads)
     planes = own.terms.copy()
     planes[0] -= 1
     for name, hdus in (
@@ -132,14 +135,14 @@ async def test_a_file_of_the_c_library_is_taken_offline_and_by_no_service(
         fits.HDUList(hdus).writeto(tmp_path / name)
     files = [paths | {"nonlincoeff": tmp_path / f"{name}.fits"} for name in ("primary", "extension", "narrow")]
     for one in files[:2]:
-        converted = constants.load(one, header.shape, foreign=True)
+        converted = calibration_of(one, exposure_of_reads, REFERENCE_PIXEL_BORDER)
         np.testing.assert_allclose(converted.terms, own.terms, rtol=1.2e-7)
         assert converted.terms.dtype == np.float32
     with pytest.raises(CorruptObject, match="expected was a NonlinCoeffModel"):
         constants.load(files[0], header.shape)
     with pytest.raises(MissingReference, match="64 x 63 pixels, the reads of 64 x 64"):
-        constants.load(files[2], header.shape, foreign=True)
-    np.testing.assert_array_equal(constants.load(paths, header.shape, foreign=True).terms, own.terms)
+        calibration_of(files[2], exposure_of_reads, REFERENCE_PIXEL_BORDER)
+    np.testing.assert_array_equal(calibration_of(paths, exposure_of_reads, REFERENCE_PIXEL_BORDER).terms, own.terms)
 
     rates: list[NDArray[np.float32]] = []
     for given in (paths, files[0]):

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irisdrs.readout.calibration import Calibration, calibrate_for
-from irisdrs.readout.sampling.linearity import IRIS_READOUT_PLANES, from_iris_readout
-from irisdrs.shared.data.fits import first_image, image_shape, open_model
+from irisdrs.shared.data.fits import image_shape, open_model
 from irisdrs.shared.data.models import (
     GainModel,
     IrisModel,
@@ -23,15 +22,13 @@ from irisdrs.shared.errors import MissingReference
 from irisdrs.shared.window import Window
 
 
-def load_for(paths: Mapping[str, Path], header: ReadHeader, *, foreign: bool = False) -> Calibration:
+def load_for(paths: Mapping[str, Path], header: ReadHeader) -> Calibration:
     """Read the references for a read: those of its window, without its guide windows; all else as `load`."""
-    calibration = load(paths, header.shape, window=header.window, foreign=foreign)
+    calibration = load(paths, header.shape, window=header.window)
     return calibration.without(header.guide_windows)
 
 
-def load(
-    paths: Mapping[str, Path], shape: tuple[int, int], *, window: Window | None = None, foreign: bool = False
-) -> Calibration:
+def load(paths: Mapping[str, Path], shape: tuple[int, int], *, window: Window | None = None) -> Calibration:
     """Read the references of a detector.
 
     Parameters
@@ -42,9 +39,6 @@ def load(
         Of the reads.
     window : Window, optional
         Of the detector, if the reads are not of all of it: the references are cut to it.
-    foreign : bool
-        Whether the linearity may be a file of the C library `iris_readout`: one image of five planes. The service
-        takes what CRDS has, which are data models.
 
     Raises
     ------
@@ -57,9 +51,9 @@ def load(
     """
     if window is not None:
         rows, columns = image_shape(paths["mask"])[-2:]
-        return load(paths, (rows, columns), foreign=foreign).cut(window)
+        return load(paths, (rows, columns)).cut(window)
     mask = _arrays(paths["mask"], MaskModel, shape, dq=np.uint32)
-    linearity = _linearity(paths["nonlincoeff"], shape, foreign)
+    linearity = _arrays(paths["nonlincoeff"], NonlinCoeffModel, shape, coeffs=np.float32, dq=np.uint32)
     saturation = _arrays(paths["saturation"], SaturationModel, shape, data=np.float32, dq=np.uint32)
     return calibrate_for(
         mask=mask["dq"],
@@ -70,14 +64,6 @@ def load(
         gain=_arrays(paths["gain"], GainModel, shape, data=np.float32)["data"],
         read_noise=_arrays(paths["readnoise"], ReadnoiseModel, shape, data=np.float32)["data"],
     )
-
-
-def _linearity(path: Path, shape: tuple[int, int], foreign: bool) -> dict[str, NDArray[Any]]:
-    if not foreign or image_shape(path)[:-2] != (IRIS_READOUT_PLANES,):
-        return _arrays(path, NonlinCoeffModel, shape, coeffs=np.float32, dq=np.uint32)
-    planes = first_image(path).astype(np.float32)
-    _check_shape(path, planes, shape)
-    return {"coeffs": from_iris_readout(planes), "dq": np.zeros(shape, np.uint32)}
 
 
 def _arrays(path: Path, model_class: type[IrisModel], shape: tuple[int, int], **kinds: type) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,211 @@
+"""The reads of one exposure, from wherever they come: what offline sampling takes, and what rejects some of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irisdrs.readout.rejection import read_telemetry, use_intervals, use_reads
+from irisdrs.readout.sampling.intervals import Intervals, intervals_of
+from irisdrs.readout.sampling.options import Mode
+from irisdrs.shared.errors import Fatal
+from irisdrs.shared.identifiers import Detector, ExposureId, ExposureType
+from irisdrs.shared.window import Window
+
+#: Reads of a ramp, uint16 (rows, columns), DN: an array of them, or what decodes a file when it is asked for its read.
+Reads = NDArray[np.uint16] | Sequence[NDArray[np.uint16]]
+
+
+@dataclass(frozen=True, slots=True)
+class RampReads:
+    """The reads of one ramp.
+
+    Attributes
+    ----------
+    reads : Reads
+        Raw counts.
+    times_s : float64 (reads,)
+        Ends of the reads since the reset, s, increasing.
+    reset_s : float
+        Reset of the ramp since that of the first ramp, s; NaN if it is not known.
+    use_read : bool (reads,)
+        False for reads to leave out: it costs no photons.
+    use_interval : bool (reads - 1,)
+        False for intervals between neighbouring reads to leave out, with their photons.
+    """
+
+    reads: Reads
+    times_s: NDArray[np.float64]
+    reset_s: float
+    use_read: NDArray[np.bool_]
+    use_interval: NDArray[np.bool_]
+
+    @classmethod
+    def whole(cls, reads: Reads, times_s: NDArray[np.float64], reset_s: float) -> "RampReads":
+        """A ramp of which all reads are used."""
+        number = len(times_s)
+        return cls(reads, times_s, reset_s, np.ones(number, np.bool_), np.ones(max(number - 1, 0), np.bool_))
+
+    @property
+    def intervals(self) -> Intervals:
+        """The used reads, and the usable differences between them."""
+        return intervals_of(self.times_s, self.use_read, self.use_interval)
+
+
+@dataclass(frozen=True, slots=True)
+class ExposureReads:
+    """The reads of an exposure of one detector.
+
+    Attributes
+    ----------
+    ramps : tuple of RampReads
+    shape : (rows, columns)
+    facts : mapping
+        Metadata for its frame, nested as in the data models.
+    crds_parameters : mapping of str to str
+        What CRDS chooses references by; empty for the ramp of another program.
+    expected : int
+        Reads that the exposure should have.
+    mode : Mode
+        Sampling mode that it was taken for.
+    reset : datetime, optional
+        Reset of the first ramp (UTC), if known.
+    window : Window, optional
+        Of the detector, if the reads are not of all of it.
+    guide_windows : tuple of Window
+        Of the detector, read besides.
+    """
+
+    ramps: tuple[RampReads, ...]
+    shape: tuple[int, int]
+    facts: Mapping[str, Any]
+    crds_parameters: Mapping[str, str]
+    expected: int
+    mode: Mode = Mode.UTR
+    reset: datetime | None = None
+    window: Window | None = None
+    guide_windows: tuple[Window, ...] = field(default=())
+
+    def check_times(self) -> None:
+        """Check that times of reads increase in every ramp.
+
+        Raises
+        ------
+        Fatal
+            If they do not.
+        """
+        for number, ramp in enumerate(self.ramps, 1):
+            times = ramp.times_s
+            wrong = np.flatnonzero(~(np.diff(times, prepend=-1.0) > 0) | ~(times >= 0))
+            if len(wrong):
+                k = int(wrong[0])
+                said = f"{times[max(k - 1, 0)]} s and {times[k]} s"
+                raise Fatal(
+                    f"The times of the reads of ramp {number} do not increase: reads {max(k, 1)} and {k + 1} end "
+                    f"{said} after the reset.",
+                    remedy="Look at the headers, or give the time from one read to the next.",
+                )
+
+    @property
+    def foreign(self) -> bool:
+        """Whether no detector of IRIS is known to have taken it."""
+        return not self.crds_parameters
+
+    @property
+    def number(self) -> int:
+        """Reads that are there."""
+        return sum(len(ramp.times_s) for ramp in self.ramps)
+
+    @property
+    def used(self) -> int:
+        """Reads that are not rejected."""
+        return sum(int(ramp.use_read.sum()) for ramp in self.ramps)
+
+    @property
+    def rejected_intervals(self) -> int:
+        """Intervals that are rejected."""
+        return sum(int((~ramp.use_interval).sum()) for ramp in self.ramps)
+
+    @property
+    def identity(self) -> ExposureId | None:
+        """Id of the exposure, if it is one of IRIS."""
+        if self.foreign:
+            return None
+        observation, exposure = self.facts["observation"], self.facts["exposure"]
+        return ExposureId(
+            observation["observation"],
+            Detector(self.facts["instrument"]["detector"]),
+            ExposureType(exposure["type"]),
+            observation["exposure_number"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Tables of telemetry (`rejection`) and the bounds within which reads and intervals are used.
+
+    Attributes
+    ----------
+    reads, intervals : Path, optional
+        Tables that reject reads, and intervals between reads. Numbers as times are seconds since the first reset.
+    minimum, maximum : float
+        Bounds of the values of both tables; themselves allowed.
+    """
+
+    reads: Path | None = None
+    intervals: Path | None = None
+    minimum: float = -np.inf
+    maximum: float = np.inf
+
+    def check(self) -> None:
+        """Check that tables and bounds go together.
+
+        Raises
+        ------
+        Fatal
+            If a table has no bound, or a bound no table.
+        """
+        bounded = np.isfinite(self.minimum) or np.isfinite(self.maximum)
+        if (self.reads or self.intervals) and not bounded:
+            raise Fatal("A table of telemetry rejects nothing without a bound.", remedy="Give a minimum or a maximum.")
+        if bounded and not (self.reads or self.intervals):
+            raise Fatal("There is a bound, but no table of telemetry.", remedy="Name a table that it holds for.")
+        if self.minimum > self.maximum:
+            raise Fatal(f"No value lies between {self.minimum} and {self.maximum}.", remedy="Swap the two bounds.")
+
+
+def leave_out(exposure: ExposureReads, rejection: Rejection) -> ExposureReads:
+    """The exposure without what telemetry rejects.
+
+    Raises
+    ------
+    Fatal
+        If a table cannot be used, the resets of ramps are not known, or nothing is left.
+    """
+    rejection.check()
+    bounds = {"minimum": rejection.minimum, "maximum": rejection.maximum}
+    ramps = list(exposure.ramps)
+    if (rejection.reads or rejection.intervals) and not np.isfinite([ramp.reset_s for ramp in ramps]).all():
+        raise Fatal(
+            f"Telemetry rejects reads by their time, and the resets of {len(ramps)} ramps are not known.",
+            remedy="Give the time of the reset of every ramp, in their order.",
+        )
+    if rejection.reads is not None:
+        table = read_telemetry(rejection.reads, exposure.reset)
+        ramps = [
+            replace(ramp, use_read=ramp.use_read & use_reads(ramp.times_s + ramp.reset_s, table, **bounds))
+            for ramp in ramps
+        ]
+    if rejection.intervals is not None:
+        table = read_telemetry(rejection.intervals, exposure.reset)
+        ramps = [
+            replace(ramp, use_interval=ramp.use_interval & use_intervals(ramp.times_s + ramp.reset_s, table, **bounds))
+            for ramp in ramps
+        ]
+    if not any(ramp.use_read.any() for ramp in ramps):
+        raise Fatal(f"Telemetry rejects all {exposure.number} reads.", remedy="Look at the bounds and the table.")
+    return replace(exposure, ramps=tuple(ramps))

@@ -1,0 +1,165 @@
+"""The calibration of a detector from what is given by hand: some references or all, as files of ours or of others.
+
+`constants` reads what CRDS has, which is always all of it. Here a reference that is not given does nothing, and gain
+and read noise may be numbers.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irisdrs.readout.calibration import Calibration, calibrate_for
+from irisdrs.readout.exposure_reads import ExposureReads
+from irisdrs.readout.sampling.linearity import COEFFICIENTS, IRIS_READOUT_PLANES, from_iris_readout
+from irisdrs.readout.sampling.saturation import ADC_MAX
+from irisdrs.shared.data.fits import first_image, headers, image_shape, open_model
+from irisdrs.shared.data.models import (
+    MODELS,
+    GainModel,
+    IrisModel,
+    MaskModel,
+    NonlinCoeffModel,
+    ReadnoiseModel,
+    SaturationModel,
+)
+from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference
+from irisdrs.shared.quality import Quality
+
+#: A reference: a file, a model in memory, or a number for all pixels.
+Given = Path | IrisModel | float
+
+_MODELS: Mapping[str, type[IrisModel]] = {
+    "gain": GainModel,
+    "mask": MaskModel,
+    "nonlincoeff": NonlinCoeffModel,
+    "readnoise": ReadnoiseModel,
+    "saturation": SaturationModel,
+}
+
+
+def calibration_of(given: Mapping[str, Given], exposure: ExposureReads, border: int) -> Calibration:
+    """Prepare the references of an exposure.
+
+    Parameters
+    ----------
+    given : mapping of reference type to file, model or number
+        Gain (electrons per DN) and read noise (DN) are needed. Without a mask no pixel is bad, without coefficients
+        counts are linear, without a saturation level only the largest count of the converter is saturated. A file may
+        be a data model of ours, or hold the pixels in its first image; linearity of five planes is that of the C
+        library `iris_readout`.
+    exposure : ExposureReads
+        If it is of a window, references are of the whole detector, and there is a mask.
+    border : int
+        Rows and columns of reference pixels on each edge of the detector; 0: no correction by reference pixels.
+
+    Raises
+    ------
+    MissingReference
+        If gain or read noise are not given, or a file is of another shape.
+    Fatal
+        If no pixel has a usable gain, read noise or linearity.
+    CorruptObject
+        If a file cannot be read.
+    """
+    missing = [kind for kind in ("gain", "readnoise") if kind not in given]
+    if missing:
+        raise MissingReference(
+            f"No {' and no '.join(missing)} is known, and errors and weights need both.",
+            remedy="Give a file or a number: --gain in electrons per DN, --readnoise in DN for one read.",
+        )
+    shape = exposure.shape if exposure.window is None else _shape(given["mask"])
+    if 2 * border >= min(shape):
+        raise Fatal(f"{border} reference pixels on each edge leave nothing of {shape[0]} x {shape[1]} pixels.")
+    planes = {kind: _planes(kind, found, shape) for kind, found in given.items()}
+    nothing = np.zeros(shape, np.uint32)
+    identity = np.zeros((COEFFICIENTS, *shape), np.float32)
+    identity[1] = 1
+    whole = calibrate_for(
+        mask=planes.get("mask", {}).get("dq", nothing),
+        coefficients=planes.get("nonlincoeff", {}).get("coeffs", identity),
+        coefficients_dq=planes.get("nonlincoeff", {}).get("dq", nothing),
+        saturation=planes.get("saturation", {}).get("data", np.full(shape, ADC_MAX, np.float32)),
+        saturation_dq=planes.get("saturation", {}).get("dq", nothing),
+        gain=planes["gain"]["data"],
+        read_noise=planes["readnoise"]["data"],
+        border=border,
+    )
+    found = whole if exposure.window is None else whole.cut(exposure.window)
+    found = found.without(exposure.guide_windows)
+    _check_usable(found)
+    return found
+
+
+def _check_usable(calibration: Calibration) -> None:
+    """Refuse references that are of no use for any pixel, which are surely the wrong files."""
+    dq = calibration.dq[calibration.science]
+    if dq.size == 0:
+        return  # a window of reference pixels alone
+    for flag, what in (
+        (Quality.NO_LIN_CORR, "The linearity coefficients of no pixel are finite numbers"),
+        (Quality.NO_GAIN_VALUE, "The gain of no pixel is a positive number"),
+        (Quality.DO_NOT_USE, "No pixel has a gain, a read noise and no flag against its use"),
+    ):
+        if (dq & np.uint32(flag)).all():
+            raise Fatal(f"{what}.", remedy="Look at the reference files.")
+
+
+def _shape(found: Given) -> tuple[int, int]:
+    if isinstance(found, float):
+        raise TypeError("a number has no shape")
+    rows, columns = image_shape(found)[-2:] if isinstance(found, Path) else found.shape[-2:]
+    return rows, columns
+
+
+def _planes(kind: str, found: Given, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
+    """Arrays of a reference by their names in its model."""
+    if isinstance(found, float):
+        return {"data": np.full(shape, found, np.float32)}
+    name = found.name if isinstance(found, Path) else f"The {kind} model"
+    if isinstance(found, IrisModel):
+        planes = _of_model(kind, found)
+    elif (said := str(headers(found)[0]["cards"].get("DATAMODL"))) in MODELS:  # type: ignore[attr-defined]
+        if MODELS[said] is not _MODELS[kind]:
+            raise CorruptObject(f"{name} holds a {said}, and is given as {kind}.", remedy="Were two files swapped?")
+        with open_model(found, _MODELS[kind]) as model:
+            planes = _of_model(kind, model)
+    else:
+        planes = _of_image(kind, found)
+    for array in planes.values():
+        if array.shape[-2:] != shape:
+            raise MissingReference(
+                f"{name} is of {' x '.join(map(str, array.shape[-2:]))} pixels, the reads of {shape[0]} x {shape[1]}.",
+                remedy="Give a reference of the reads' format.",
+            )
+    return planes
+
+
+def _of_model(kind: str, model: IrisModel) -> dict[str, NDArray[Any]]:
+    names: Mapping[str, Mapping[str, type]] = {
+        "mask": {"dq": np.uint32},
+        "nonlincoeff": {"coeffs": np.float32, "dq": np.uint32},
+        "saturation": {"data": np.float32, "dq": np.uint32},
+    }
+    wanted = names.get(kind, {"data": np.float32})
+    return {name: np.ascontiguousarray(getattr(model, name), dtype=dtype) for name, dtype in wanted.items()}
+
+
+def _of_image(kind: str, path: Path) -> dict[str, NDArray[Any]]:
+    pixels = first_image(path)
+    if kind == "mask":
+        return {"dq": pixels.astype(np.uint32)}
+    if kind != "nonlincoeff":
+        if pixels.ndim != 2:
+            raise CorruptObject(f"{path.name} has {pixels.ndim} axes, a {kind} reference has two.")
+        return {"data": pixels.astype(np.float32)}
+    if pixels.ndim != 3 or len(pixels) not in (IRIS_READOUT_PLANES, COEFFICIENTS):
+        raise CorruptObject(
+            f"{path.name} is {pixels.shape}, and no file of linearity coefficients.",
+            remedy="Give six planes a_0 to a_5, or the five planes of the C library iris_readout.",
+        )
+    planes = pixels.astype(np.float32)
+    coefficients = from_iris_readout(planes) if len(planes) == IRIS_READOUT_PLANES else planes
+    return {"coeffs": coefficients}

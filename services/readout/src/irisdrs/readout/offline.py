@@ -1,0 +1,272 @@
+"""Sample an exposure anew when all its reads are at hand: every mode, estimator, jump test and rejection.
+
+Everything but SINGLE and the optimum of four sums is the exact fit of `fitting`, with all reads of a ramp in memory;
+those two are folded, read by read. The command `iris readout fit` and the stpipe steps both call `sample`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irisdrs.readout.backend import Processor, RateFrame
+from irisdrs.readout.calibration import Calibration
+from irisdrs.readout.coadding import RampWeights, coadd, frame_of
+from irisdrs.readout.exposure_reads import ExposureReads, RampReads
+from irisdrs.readout.fitting import Estimator, FitSettings, JumpTest, RampFit
+from irisdrs.readout.sampling.growth import grow_rows
+from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.shared.errors import Fatal
+from irisdrs.shared.quality import Quality
+
+#: Reads of a ramp up to which the likelihood is the default; longer ramps are folded with optimal weights.
+LIKELIHOOD_READS = 150
+#: Ramps whose fits can be added.
+MAX_RAMPS = 255
+
+#: Default limits of the jump tests, standard deviations: Brandt 2024 (PASP 136, 045005), and the JWST step `jump`.
+JUMP_SIGMA = {JumpTest.LIKELIHOOD: 4.5, JumpTest.TWO_POINT: 4.0}
+
+
+class RampEstimator(StrEnum):
+    """How the reads of a ramp become a rate in mode UTR."""
+
+    LIKELIHOOD = "likelihood"
+    LEAST_SQUARES = "least-squares"
+    FIXSEN = "fixsen"
+    OPTIMAL = "optimal"
+
+
+_EXACT = {
+    RampEstimator.LIKELIHOOD: Estimator.LIKELIHOOD,
+    RampEstimator.LEAST_SQUARES: Estimator.LEAST_SQUARES,
+    RampEstimator.FIXSEN: Estimator.FIXSEN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """How to sample an exposure; what is None is chosen by `settle`.
+
+    Attributes
+    ----------
+    mode : Mode
+    estimator : RampEstimator, optional
+        For UTR.
+    group_reads : int, optional
+        For MCDS: reads of each of the two groups.
+    jumps : JumpTest, optional
+    jump_sigma : float, optional
+        Limit of the jump test, standard deviations.
+    weights : RampWeights, optional
+        How ramps are added.
+    grow_saturation : bool
+        Whether the eight neighbours of a saturated pixel are saturated too.
+    """
+
+    mode: Mode
+    estimator: RampEstimator | None = None
+    group_reads: int | None = None
+    jumps: JumpTest | None = None
+    jump_sigma: float | None = None
+    weights: RampWeights | None = None
+    grow_saturation: bool = False
+
+    @property
+    def streamed(self) -> bool:
+        """Whether reads are folded one by one."""
+        return self.mode is Mode.SINGLE or self.estimator is RampEstimator.OPTIMAL
+
+    @property
+    def name(self) -> str:
+        """The estimator's name, for headers and people."""
+        return str(self.estimator or self.mode.lower())
+
+
+def default_estimator(reads: int) -> RampEstimator:
+    """Estimator of UTR for a ramp of so many reads: as many as memory holds are fitted, longer ramps are folded."""
+    return RampEstimator.LIKELIHOOD if reads <= LIKELIHOOD_READS else RampEstimator.OPTIMAL
+
+
+def settle(choices: Choices, reads: int) -> Choices:
+    """Choose what is left open, for ramps of so many reads.
+
+    Raises
+    ------
+    Fatal
+        If choices do not go together.
+    """
+    utr = choices.mode is Mode.UTR
+    estimator = choices.estimator or (default_estimator(reads) if utr else None)
+    chosen = replace(choices, estimator=estimator)
+    jumps = choices.jumps or (JumpTest.LIKELIHOOD if estimator is RampEstimator.LIKELIHOOD else JumpTest.NONE)
+    _refuse(estimator is not None and not utr, f"{estimator} is an estimator of UTR, not of {choices.mode}.")
+    _refuse(choices.group_reads is not None and choices.mode is not Mode.MCDS, "Groups of reads are for MCDS alone.")
+    _refuse(choices.group_reads is None and choices.mode is Mode.MCDS, "MCDS needs the number of reads in a group.")
+    _refuse(jumps is not JumpTest.NONE and chosen.streamed, f"There is no jump test with {chosen.name}.")
+    _refuse(choices.jump_sigma is not None and jumps is JumpTest.NONE, "There is a limit, but no jump test.")
+    _refuse(choices.weights is RampWeights.VARIANCE and chosen.streamed, f"Ramps are added by time with {chosen.name}.")
+    return replace(
+        chosen,
+        jumps=jumps,
+        jump_sigma=choices.jump_sigma or JUMP_SIGMA.get(jumps),
+        weights=choices.weights or (RampWeights.TIME if chosen.streamed else RampWeights.VARIANCE),
+    )
+
+
+def sample(
+    processor: Processor,
+    exposure: ExposureReads,
+    calibration: Calibration,
+    choices: Choices,
+    on_read: Callable[[], object] = lambda: None,
+) -> RateFrame:
+    """Make the frame of an exposure.
+
+    Parameters
+    ----------
+    processor : Processor
+    exposure : ExposureReads
+    calibration : Calibration
+        Of the shape of the reads.
+    choices : Choices
+        From `settle`.
+    on_read : callable
+        Called after each read that was taken up.
+
+    Returns
+    -------
+    RateFrame
+        Flagged DROPOUT if reads are missing that the exposure should have.
+
+    Raises
+    ------
+    Fatal
+        If too few reads are left, or more ramps than can be added.
+    """
+    flags = Quality.GOOD if exposure.number == exposure.expected else Quality.DROPOUT
+    if choices.streamed:
+        return _folded(processor, exposure, calibration, choices, flags, on_read)
+    ramps = [ramp for ramp in exposure.ramps if ramp.intervals.usable.any()]
+    if not ramps:
+        raise Fatal(
+            f"No interval between reads is left: {exposure.used} of {exposure.number} reads are used, and "
+            f"{exposure.rejected_intervals} intervals are rejected.",
+            remedy="A slope needs two reads of one ramp. Loosen the bounds, or take mode SINGLE.",
+        )
+    if len(ramps) > MAX_RAMPS:
+        raise Fatal(f"{len(ramps)} ramps cannot be added at once.", remedy=f"Give at most {MAX_RAMPS}.")
+    settings = fit_settings(choices)
+    for ramp in ramps:
+        _check_groups(ramp, choices)
+    fits = [_fitted(processor, ramp, calibration, settings, choices.grow_saturation, on_read) for ramp in ramps]
+    if len(fits) == 1:
+        return frame_of(fits[0], calibration, flags)
+    return coadd(fits, calibration, choices.weights or RampWeights.VARIANCE, flags)[0]
+
+
+def fit_settings(choices: Choices) -> FitSettings:
+    """Choices in the form that the exact fit takes.
+
+    With three and two differences the two-point test has limits of one and two standard deviations more.
+    """
+    jumps = choices.jumps or JumpTest.NONE
+    sigma = choices.jump_sigma or JUMP_SIGMA.get(jumps, 0.0)
+    by_mode = {Mode.CDS: Estimator.CDS, Mode.MCDS: Estimator.FOWLER}
+    return FitSettings(
+        estimator=by_mode.get(choices.mode) or _EXACT[choices.estimator or RampEstimator.LIKELIHOOD],
+        fowler_reads=choices.group_reads or 1,
+        jump_test=jumps,
+        jump_chi2=sigma**2,
+        jump_sigma=sigma,
+        jump_sigma_three=sigma + 1,
+        jump_sigma_two=sigma + 2,
+    )
+
+
+def _refuse(wrong: bool, reason: str) -> None:
+    if wrong:
+        raise Fatal(reason, remedy="Choose a mode, an estimator and options that go together.")
+
+
+def _check_groups(ramp: RampReads, choices: Choices) -> None:
+    used, group = int(ramp.use_read.sum()), choices.group_reads or 0
+    if choices.mode is Mode.MCDS and not 1 <= group <= used // 2:
+        raise Fatal(
+            f"Two groups of {group} reads do not fit into the {used} reads of a ramp.",
+            remedy=f"Take groups of 1 to {used // 2} reads.",
+        )
+
+
+def _fitted(
+    processor: Processor,
+    ramp: RampReads,
+    calibration: Calibration,
+    settings: FitSettings,
+    grow: bool,
+    on_read: Callable[[], object],
+) -> RampFit:
+    """Fit one ramp; reads that are left out are not even decoded."""
+    shape, number = calibration.gain.shape, len(ramp.times_s)
+    counts = ramp.reads if isinstance(ramp.reads, np.ndarray) and not grow else np.empty((number, *shape), np.uint16)
+    column_offset = np.zeros((number, shape[1]), np.float32)
+    row_offset = np.zeros((number, shape[0]), np.float32)
+    for k in ramp.intervals.reads:
+        read = ramp.reads[k]
+        vectors = calibration.reference_vectors(read)  # of counts as they were read, before saturation grows
+        column_offset[k], row_offset[k] = vectors.column_offset, vectors.row_offset
+        if grow:
+            grow_rows(np.require(read, np.uint16, ["C", "W"]), calibration.threshold, counts[k], 0, shape[0])
+        elif not isinstance(ramp.reads, np.ndarray):
+            counts[k] = read
+        on_read()
+    return processor.fit(
+        counts,
+        calibration,
+        ramp.times_s,
+        settings,
+        use_read=ramp.use_read,
+        use_difference=ramp.use_interval,
+        column_offset=column_offset,
+        row_offset=row_offset,
+    )
+
+
+def _folded(
+    processor: Processor,
+    exposure: ExposureReads,
+    calibration: Calibration,
+    choices: Choices,
+    flags: Quality,
+    on_read: Callable[[], object],
+) -> RateFrame:
+    """Fold reads one by one; of a ramp in mode SINGLE the last used one."""
+    _refuse(
+        exposure.rejected_intervals > 0,
+        f"{choices.name} cannot leave out intervals between reads, only reads.",
+    )
+    used = [_used(ramp, choices.mode) for ramp in exposure.ramps]
+    longest = max(exposure.ramps, key=lambda ramp: len(ramp.times_s)).times_s
+    least = 1 if choices.mode is Mode.SINGLE else 2
+    if max(map(len, used)) < least:
+        raise Fatal(
+            f"Too few reads are left: {exposure.used} of {exposure.number}.",
+            remedy="A slope needs two reads of a ramp.",
+        )
+    weighting = Weighting.OPTIMAL if choices.estimator is RampEstimator.OPTIMAL else Weighting.LEAST_SQUARES
+    options = FoldOptions(weighting, tuple(map(float, longest)), grow_saturation=choices.grow_saturation)
+    full_time_s = float(longest[-1] - longest[0]) or 1.0
+    state = processor.open(calibration, choices.mode, full_time_s, options)
+    for ramp, chosen in zip(exposure.ramps, used, strict=True):
+        for k in chosen:
+            processor.fold(state, np.require(ramp.reads[k], np.uint16, ["C", "W"]), float(ramp.times_s[k]))
+            on_read()
+        processor.end_ramp(state)
+    return processor.close(state, flags)
+
+
+def _used(ramp: RampReads, mode: Mode) -> Sequence[int]:
+    found: NDArray[np.int64] = np.flatnonzero(ramp.use_read)
+    return [int(k) for k in (found[-1:] if mode is Mode.SINGLE else found)]

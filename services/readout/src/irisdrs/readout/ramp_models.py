@@ -1,0 +1,177 @@
+"""Ramps in memory (`RampModel`): with the times that they need, and to and from the reads of an exposure."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from irisdrs.readout.exposure_reads import ExposureReads, RampReads
+from irisdrs.readout.sampling.options import Mode
+from irisdrs.shared.data.models import RampModel
+from irisdrs.shared.errors import Fatal
+from irisdrs.shared.identifiers import Subarray
+from irisdrs.shared.window import Window
+
+#: Groups of metadata that reads hand on to their frame.
+_FACTS = ("telescope", "time_system", "instrument", "observation", "exposure", "pointing", "subarray")
+
+
+def timed(ramp: RampModel, read_time_s: float | None, resets: Sequence[str]) -> RampModel:
+    """A ramp with the times of its reads and resets; what is given goes before what the file says.
+
+    Parameters and errors are those of `exposure_files.open_exposure`.
+    """
+    ramps, reads = ramp.data.shape[:2]
+    made = RampModel({**ramp.instance, "meta": copy.deepcopy(ramp.instance["meta"])})
+    cadence = read_time_s if read_time_s is not None else _said(made.meta.exposure.read_interval)
+    if read_time_s is not None or not ramp.hasattr("read_times"):
+        if cadence is None or not (np.isfinite(cadence) and cadence > 0):
+            raise Fatal(
+                f"The ramp's file does not say how long a read takes, or it takes {cadence} s.",
+                remedy="Give the time from one read to the next, seconds: --read-time.",
+            )
+        made.meta.exposure.read_interval = cadence
+        made.read_times = np.tile(np.arange(1, reads + 1) * cadence, (ramps, 1))
+    if resets:
+        if len(resets) != ramps:
+            raise Fatal(f"{len(resets)} resets are given for {ramps} ramps.", remedy="Give the reset of every ramp.")
+        dates = [_date(text) for text in resets]
+        made.reset_times = np.array([(date - dates[0]).total_seconds() for date in dates])
+        made.meta.observation.date = f"{dates[0]:%Y-%m-%d}"
+        made.meta.observation.time = dates[0].strftime("%H:%M:%S.%f")
+    return made
+
+
+def of_ramp(ramp: RampModel) -> ExposureReads:
+    """The reads of a ramp that is in memory, with their times.
+
+    Raises
+    ------
+    Fatal
+        If it has no times, or they do not increase.
+    """
+    if not ramp.hasattr("read_times"):
+        raise Fatal("The ramp has no times of its reads.", remedy="Give the time from one read to the next.")
+    meta = ramp.meta
+    data, number = ramp.data, len(ramp.data)
+    resets = ramp.reset_times if ramp.hasattr("reset_times") else np.array([0.0] + [np.nan] * (number - 1))
+    ramps = tuple(_ramp(ramp, index, float(resets[index])) for index in range(number))
+    foreign = meta.instrument.detector is None
+    expected = meta.exposure.reads_expected or sum(len(one.times_s) for one in ramps)
+    rows, columns = data.shape[2:]
+    exposure = ExposureReads(
+        ramps=ramps,
+        shape=(rows, columns),
+        facts=facts_of(ramp),
+        crds_parameters={} if foreign else ramp.get_crds_parameters(),
+        expected=int(expected),
+        mode=Mode(_said(meta.exposure.sampling_mode) or Mode.UTR) if not foreign else Mode.UTR,
+        reset=_reset(meta.observation),
+        window=_window(meta.subarray, (rows, columns)),
+        guide_windows=_guide_windows(ramp),
+    )
+    exposure.check_times()
+    return exposure
+
+
+def marked(ramp: RampModel, exposure: ExposureReads) -> RampModel:
+    """A ramp, and what is left out of the exposure that it holds; the reads are not copied."""
+    made = RampModel({**ramp.instance, "meta": copy.deepcopy(ramp.instance["meta"])})
+    ramps, reads = ramp.data.shape[:2]
+    use_read, use_interval = np.zeros((ramps, reads), np.uint8), np.ones((ramps, reads - 1), np.uint8)
+    for index, one in enumerate(exposure.ramps):
+        present = np.flatnonzero(~np.isnan(ramp.read_times[index]))
+        use_read[index, present] = one.use_read
+        for used, (start, stop) in zip(one.use_interval, pairwise(present), strict=True):
+            use_interval[index, start:stop] = used
+    made.use_read, made.use_interval = use_read, use_interval
+    return made
+
+
+def to_ramp(exposure: ExposureReads) -> RampModel:
+    """All reads of an exposure in one model; 0 and no time where a ramp has fewer than another.
+
+    The frame that is made of it is the one that is made of the reads.
+    """
+    reads = max(len(ramp.times_s) for ramp in exposure.ramps)
+    ramps = len(exposure.ramps)
+    data = np.zeros((ramps, reads, *exposure.shape), np.uint16)
+    times, used = np.full((ramps, reads), np.nan), np.zeros((ramps, reads), np.uint8)
+    between = np.zeros((ramps, max(reads - 1, 0)), np.uint8)
+    for index, ramp in enumerate(exposure.ramps):
+        number = len(ramp.times_s)
+        for k in range(number):
+            data[index, k] = ramp.reads[k]
+        times[index, :number], used[index, :number] = ramp.times_s, ramp.use_read
+        between[index, : max(number - 1, 0)] = ramp.use_interval
+    made = RampModel({"meta": copy.deepcopy(dict(exposure.facts))})
+    made.data, made.read_times = data, times
+    made.reset_times = np.array([ramp.reset_s for ramp in exposure.ramps])
+    made.use_read, made.use_interval = used, between
+    made.meta.bunit_data = "DN"
+    made.meta.exposure.reads_expected = exposure.expected
+    for number, window in enumerate(exposure.guide_windows, 1):
+        setattr(made.meta.guide_windows, f"window_{number}", window.section)
+    if exposure.identity is not None:
+        made.meta.filename = f"{exposure.identity}-L0-ramp.fits"
+    return made
+
+
+def _ramp(ramp: RampModel, index: int, reset_s: float) -> RampReads:
+    """A ramp without the reads that are missing from it."""
+    times = np.asarray(ramp.read_times[index], np.float64)
+    present = np.flatnonzero(~np.isnan(times))
+    whole = RampReads.whole(ramp.data[index], times, reset_s)
+    if ramp.hasattr("use_read"):
+        whole = replace(whole, use_read=np.asarray(ramp.use_read[index]) != 0)
+    if ramp.hasattr("use_interval"):
+        whole = replace(whole, use_interval=np.asarray(ramp.use_interval[index]) != 0)
+    if len(present) == len(times):
+        return whole
+    between = [bool(whole.use_interval[start:stop].all()) for start, stop in pairwise(present)]
+    last = int(present[-1]) + 1 if len(present) else 0
+    reads = whole.reads[:last] if last == len(present) else whole.reads[present]  # type: ignore[call-overload]
+    return RampReads(reads, times[present], reset_s, whole.use_read[present], np.array(between, np.bool_))
+
+
+def _date(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Fatal(f"{text} is no time of a reset.", remedy="Write it as 2034-08-01T05:00:00.000 (UTC).") from error
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _said(value: Any) -> Any:
+    """A value of a model, which may be a node without content."""
+    return value if isinstance(value, (int, float, str)) else None
+
+
+def _reset(observation: Any) -> datetime | None:
+    if observation.date is None or observation.time is None:
+        return None
+    try:
+        return datetime.fromisoformat(f"{observation.date}T{observation.time}").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _window(subarray: Any, shape: tuple[int, int]) -> Window | None:
+    if subarray.name in (None, str(Subarray.FULL)):
+        return None
+    return Window.at((subarray.ystart - 1, subarray.xstart - 1), shape)
+
+
+def _guide_windows(ramp: RampModel) -> tuple[Window, ...]:
+    said = ramp.instance["meta"].get("guide_windows", {})
+    return tuple(Window.parse(said[name]) for name in sorted(said))
+
+
+def facts_of(ramp: RampModel) -> Mapping[str, Any]:
+    """What a frame takes over of a ramp's metadata."""
+    meta = ramp.instance["meta"]
+    return {name: copy.deepcopy(meta[name]) for name in _FACTS if name in meta}

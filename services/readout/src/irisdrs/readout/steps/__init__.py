@@ -1,0 +1,1 @@
+"""Thin stpipe Steps around what `exposure_reads` and `offline` do."""
