@@ -77,6 +77,17 @@ def test_tables_in_seconds_and_in_dates_say_the_same(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.values, SEEING.values)
 
 
+def test_the_worked_example_of_the_readme_is_true(tmp_path: Path) -> None:
+    """Reads end every 0.5 s: the intervals from 2.0 to 3.0 s are left out, and the read at 2.5 s."""
+    text = (Path(__file__).parents[2] / "services/readout/README.md").read_text()
+    path = tmp_path / "seeing.ecsv"
+    path.write_text(text[text.index("# %ECSV") :].split("```")[0])
+    found = read_telemetry(path, RESET)
+    times = np.arange(1, 9) * 0.5
+    np.testing.assert_array_equal(times[:-1][~use_intervals(times, found, maximum=0.8)], [2.0, 2.5])
+    np.testing.assert_array_equal(times[~use_reads(times, found, maximum=0.8)], [2.5])
+
+
 def test_the_table_of_the_documentation_is_one(tmp_path: Path) -> None:
     import irisdrs.readout.rejection as documented
 

@@ -2,8 +2,8 @@
 
 The table has two columns and is an ECSV file (Astropy Proposal for Enhancement 6):
 
-- `time`: UTC as ISO 8601 strings or an astropy Time, or numbers: seconds since the detector's reset, unless the column
-  has another unit of time.
+- `time`: UTC as ISO 8601 strings or an astropy Time, or numbers: seconds since the detector's reset (of the first ramp
+  of an exposure), unless the column has another unit of time.
 - `value`: numbers, in the unit of the bound. Rows without a finite value say nothing and are passed over.
 
 Times increase. A value holds from its time until the next; before the first one nothing is known and nothing left out.
