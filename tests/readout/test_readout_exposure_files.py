@@ -105,6 +105,8 @@ def test_an_interval_around_a_missing_read_is_left_out_if_a_part_of_it_is() -> N
     model.use_interval = np.array([[1, 0, 1]], np.uint8)
     (ramp,) = of_ramp(model).ramps
     assert (ramp.times_s.tolist(), ramp.use_interval.tolist()) == ([1.0, 3.0, 4.0], [False, True])
+    (slower,) = of_ramp(timed(model, 2.0, ())).ramps
+    assert slower.times_s.tolist() == [2.0, 6.0, 8.0], "the read stays missing"
 
 
 def test_marks_of_what_is_left_out_come_back_around_a_missing_read() -> None:

@@ -40,6 +40,12 @@ def exposure(*ramps: NDArray[np.uint16], times: NDArray[np.float64] = TIMES, gap
     return ExposureReads(reads, (ramps[0].shape[1], ramps[0].shape[2]), {}, {}, sum(map(len, ramps)))
 
 
+def settled(choices: Choices, reads: int = READS) -> Choices:
+    """What is chosen for a ramp of so many reads of which nothing is left out."""
+    times = np.arange(1.0, reads + 1)
+    return settle(choices, exposure(np.ones((reads, 1, 1), np.uint16), times=times))
+
+
 def table(path: Path, *rows: tuple[float, float]) -> Path:
     """Telemetry in seconds since the reset."""
     Table(rows=rows, names=("time", "value")).write(path, format="ascii.ecsv", overwrite=True)
@@ -64,18 +70,18 @@ NAMES = [f"{one.mode}-{one.estimator}-{one.jumps}" for one in ALL]
 def test_a_straight_ramp_has_its_slope_in_every_mode(processor: Processor, choices: Choices) -> None:
     for ramps in (1, 3):
         given = exposure(*(straight(pedestal=PEDESTAL + 100 * k) for k in range(ramps)))
-        frame = sample(processor, given, detector(SHAPE), settle(choices, READS))
+        frame = sample(processor, given, detector(SHAPE), settled(choices))
         np.testing.assert_allclose(frame.data, RATE, rtol=1e-6)
         assert (frame.dq == 0).all()
         assert (frame.err > 0).all()
 
 
 def test_a_single_read_is_its_level_by_its_time_and_the_last_one_is_taken(processor: Processor) -> None:
-    frame = sample(processor, exposure(straight()), detector(SHAPE), settle(Choices(Mode.SINGLE), READS))
+    frame = sample(processor, exposure(straight()), detector(SHAPE), settled(Choices(Mode.SINGLE)))
     np.testing.assert_allclose(frame.data, (PEDESTAL + READS * STEP) / TIMES[-1], rtol=1e-6)
     assert (frame.dq == Quality.UNRELIABLE_SLOPE).all()
     one = exposure(straight()[:1], times=TIMES[:1])
-    alone = sample(processor, one, detector(SHAPE), settle(Choices(Mode.SINGLE), 1))
+    alone = sample(processor, one, detector(SHAPE), settled(Choices(Mode.SINGLE), 1))
     np.testing.assert_allclose(alone.data, (PEDESTAL + STEP) / DT, rtol=1e-6)
 
 
@@ -88,7 +94,7 @@ def test_a_rejected_read_costs_nothing_whatever_is_in_it(
     bad = table(tmp_path / "seeing.ecsv", (0, 0.5), (TIMES[4] - 0.1, 1.4), (TIMES[4] + 0.1, 0.6))
     given = leave_out(exposure(ramp), Rejection(reads=bad, maximum=0.8))
     assert (given.number, given.used, given.rejected_intervals) == (READS, READS - 1, 0)
-    frame = sample(processor, given, detector(SHAPE), settle(choices, READS))
+    frame = sample(processor, given, detector(SHAPE), settled(choices))
     np.testing.assert_allclose(frame.data, RATE, rtol=1e-6)
     assert (frame.dq == 0).all()
 
@@ -102,7 +108,7 @@ def test_a_rejected_interval_takes_its_light_along(processor: Processor, tmp_pat
     bad = table(tmp_path / "seeing.ecsv", (0, 0.5), (TIMES[4] + 0.1, 1.4), (TIMES[6] - 0.1, 0.6))
     given = leave_out(exposure(ramp), Rejection(intervals=bad, maximum=0.8))
     assert (given.used, given.rejected_intervals) == (READS, 2)
-    frame = sample(processor, given, detector(SHAPE), settle(choices, READS))
+    frame = sample(processor, given, detector(SHAPE), settled(choices))
     np.testing.assert_allclose(frame.data, RATE, rtol=1e-6)
     assert (frame.dq == 0).all()
 
@@ -115,7 +121,7 @@ def test_rejected_intervals_leave_no_bias_in_noise(processor: Processor, tmp_pat
     ramp[6:] += rng.poisson(60, shape).astype(np.uint16)
     bad = table(tmp_path / "seeing.ecsv", (0, 0.5), (TIMES[5] + 0.1, 1.4), (TIMES[6] - 0.1, 0.6))
     given = leave_out(exposure(ramp), Rejection(intervals=bad, maximum=0.8))
-    choices = settle(Choices(Mode.UTR, jumps=JumpTest.NONE), READS)
+    choices = settled(Choices(Mode.UTR, jumps=JumpTest.NONE))
     kept = sample(processor, given, detector(shape), choices)
     spoilt = sample(processor, exposure(ramp), detector(shape), choices)
     error = float(kept.err.mean()) / np.sqrt(kept.data.size)
@@ -135,7 +141,7 @@ def test_a_ramp_without_a_read_left_does_not_count(processor: Processor, tmp_pat
     bad = table(tmp_path / "seeing.ecsv", (0, 0.5), (20, 1.4))
     for choices in (Choices(Mode.UTR), Choices(Mode.UTR, RampEstimator.OPTIMAL), Choices(Mode.CDS)):
         given = leave_out(exposure(straight(), spoilt), Rejection(reads=bad, maximum=0.8))
-        frame = sample(processor, given, detector(SHAPE), settle(choices, READS))
+        frame = sample(processor, given, detector(SHAPE), settled(choices))
         np.testing.assert_allclose(frame.data, RATE, rtol=1e-6)
 
 
@@ -144,10 +150,10 @@ def test_ramps_are_added_by_variance_or_by_time(processor: Processor) -> None:
     short = straight()[:3] + np.arange(3, dtype=np.uint16)[:, None, None] * STEP.astype(np.uint16)
     both = exposure(straight(), short)
     both = replace(both, ramps=(both.ramps[0], RampReads.whole(short, TIMES[:3], 20.0)))
-    by_time = settle(Choices(Mode.UTR, weights=RampWeights.TIME, jumps=JumpTest.NONE), READS)
+    by_time = settled(Choices(Mode.UTR, weights=RampWeights.TIME, jumps=JumpTest.NONE))
     mean = sample(processor, both, detector(SHAPE), by_time).data
     np.testing.assert_allclose(mean, RATE * (11 * 1 + 2 * 2) / 13, rtol=1e-6)
-    by_variance = settle(Choices(Mode.UTR, jumps=JumpTest.NONE), READS)
+    by_variance = settled(Choices(Mode.UTR, jumps=JumpTest.NONE))
     weighted = sample(processor, both, detector(SHAPE), by_variance).data
     # Read noise falls as the cube of a ramp's length: the short one counts less than its time.
     assert (weighted < mean).all()
@@ -158,11 +164,11 @@ def test_a_cosmic_ray_is_found_by_both_tests(processor: Processor) -> None:
     ramp = straight()
     ramp[6:, 1, 2] += 2000
     for test in (JumpTest.LIKELIHOOD, JumpTest.TWO_POINT):
-        frame = sample(processor, exposure(ramp), detector(SHAPE), settle(Choices(Mode.UTR, jumps=test), READS))
+        frame = sample(processor, exposure(ramp), detector(SHAPE), settled(Choices(Mode.UTR, jumps=test)))
         np.testing.assert_allclose(frame.data, RATE, rtol=1e-6)
         assert np.argwhere(frame.dq).tolist() == [[1, 2]]
         assert frame.dq[1, 2] == Quality.JUMP_DET
-    deaf = settle(Choices(Mode.UTR, jumps=JumpTest.LIKELIHOOD, jump_sigma=1000.0), READS)
+    deaf = settled(Choices(Mode.UTR, jumps=JumpTest.LIKELIHOOD, jump_sigma=1000.0))
     missed = sample(processor, exposure(ramp), detector(SHAPE), deaf)
     assert missed.data[1, 2] > 1.1 * RATE[1, 2]
     assert not (missed.dq & np.uint32(Quality.JUMP_DET)).any()
@@ -176,7 +182,7 @@ def test_saturation_grows_to_the_neighbours_and_changes_nothing_that_it_was_give
     ramp[8:, 0, 0] = 65535
     before = ramp.copy()
     for grow, near in ((False, [[0, 0]]), (True, [[0, 0], [0, 1], [1, 0], [1, 1]])):
-        choices = settle(Choices(Mode.UTR, estimator, grow_saturation=grow), READS)
+        choices = settled(Choices(Mode.UTR, estimator, grow_saturation=grow))
         frame = sample(processor, exposure(ramp), detector(SHAPE), choices)
         assert np.argwhere(frame.dq == Quality.SATURATED).tolist() == near
         # The four sums of a ramp that is cut short cancel to a few units of float32.
@@ -192,7 +198,7 @@ def test_growing_saturation_leaves_the_reference_pixels_as_they_were_read(proces
     ramp[:, 4:12, 4:12] += np.arange(4, dtype=np.uint16)[:, None, None] * 30
     ramp[2:, 4, 6] = 65535
     calibration = detector(shape, border=4)
-    choices = settle(Choices(Mode.UTR, grow_saturation=True), 4)
+    choices = settled(Choices(Mode.UTR, grow_saturation=True), 4)
     frame = sample(processor, exposure(ramp, times=TIMES[:4]), calibration, choices)
     np.testing.assert_allclose(frame.data[4:12, 4:12], 30 / DT, rtol=1e-5)
 
@@ -200,28 +206,32 @@ def test_growing_saturation_leaves_the_reference_pixels_as_they_were_read(proces
 def test_missing_reads_are_dropouts(processor: Processor) -> None:
     given = replace(exposure(straight()), expected=READS + 1)
     for choices in (Choices(Mode.UTR), Choices(Mode.UTR, RampEstimator.OPTIMAL)):
-        frame = sample(processor, given, detector(SHAPE), settle(choices, READS))
+        frame = sample(processor, given, detector(SHAPE), settled(choices))
         assert (frame.dq == Quality.DROPOUT).all()
 
 
 def test_every_used_read_is_counted(processor: Processor) -> None:
     for choices, expected in ((Choices(Mode.UTR), 2 * READS), (Choices(Mode.SINGLE), 2)):
         taken = itertools.count()
-        sample(processor, exposure(straight(), straight()), detector(SHAPE), settle(choices, READS), taken.__next__)
+        sample(processor, exposure(straight(), straight()), detector(SHAPE), settled(choices), taken.__next__)
         assert next(taken) == expected
 
 
 def test_what_is_chosen_when_nothing_is_said() -> None:
     assert default_estimator(150) is RampEstimator.LIKELIHOOD
     assert default_estimator(151) is RampEstimator.OPTIMAL
-    assert fit_settings(settle(Choices(Mode.UTR), READS)) == FitSettings(
+    assert fit_settings(settled(Choices(Mode.UTR))) == FitSettings(
         fowler_reads=1, jump_sigma=4.5, jump_sigma_three=5.5, jump_sigma_two=6.5
     ), "the likelihood's own limit is that of the service: 20.25"
-    two_point = fit_settings(settle(Choices(Mode.UTR, jumps=JumpTest.TWO_POINT), READS))
+    two_point = fit_settings(settled(Choices(Mode.UTR, jumps=JumpTest.TWO_POINT)))
     assert (two_point.jump_sigma, two_point.jump_sigma_three, two_point.jump_sigma_two) == (4.0, 5.0, 6.0)
-    long = settle(Choices(Mode.UTR), 151)
+    long = settled(Choices(Mode.UTR), 151)
     assert (long.estimator, long.jumps, long.weights) == (RampEstimator.OPTIMAL, JumpTest.NONE, RampWeights.TIME)
-    assert settle(Choices(Mode.CDS), 2).jumps is JumpTest.NONE
+    assert settled(Choices(Mode.CDS), 2).jumps is JumpTest.NONE
+    assert settled(Choices(Mode.UTR, jumps=JumpTest.TWO_POINT), 151).estimator is RampEstimator.LIKELIHOOD
+    long_ramp = exposure(np.ones((151, 1, 1), np.uint16), times=np.arange(151.0))
+    long_ramp.ramps[0].use_interval[7] = False
+    assert settle(Choices(Mode.UTR), long_ramp).estimator is RampEstimator.LIKELIHOOD, "a fold leaves out no interval"
 
 
 @pytest.mark.parametrize(
@@ -238,29 +248,29 @@ def test_what_is_chosen_when_nothing_is_said() -> None:
 )
 def test_choices_that_do_not_go_together_say_why(choices: Choices, reason: str) -> None:
     with pytest.raises(Fatal, match=reason):
-        settle(choices, READS)
+        settled(choices)
 
 
 def test_too_few_reads_say_so(processor: Processor, tmp_path: Path) -> None:
     one = exposure(straight()[:1], times=TIMES[:1])
     for choices in (Choices(Mode.UTR), Choices(Mode.UTR, RampEstimator.OPTIMAL), Choices(Mode.CDS)):
         with pytest.raises(Fatal, match="A slope needs two reads"):
-            sample(processor, one, detector(SHAPE), settle(choices, 1))
+            sample(processor, one, detector(SHAPE), settled(choices, 1))
     with pytest.raises(Fatal, match="Two groups of 7 reads do not fit into the 12 reads"):
-        sample(processor, exposure(straight()), detector(SHAPE), settle(Choices(Mode.MCDS, group_reads=7), READS))
+        sample(processor, exposure(straight()), detector(SHAPE), settled(Choices(Mode.MCDS, group_reads=7)))
     poor = table(tmp_path / "seeing.ecsv", (0, 1.4))
     with pytest.raises(Fatal, match="rejects all 12 reads"):
         leave_out(exposure(straight()), Rejection(reads=poor, maximum=0.8))
     nothing = leave_out(exposure(straight()), Rejection(intervals=poor, maximum=0.8))
     for choices in (Choices(Mode.UTR), Choices(Mode.CDS)):
         with pytest.raises(Fatal, match="No interval between reads is left"):
-            sample(processor, nothing, detector(SHAPE), settle(choices, READS))
+            sample(processor, nothing, detector(SHAPE), settled(choices))
     for choices in (Choices(Mode.SINGLE), Choices(Mode.UTR, RampEstimator.OPTIMAL)):
         with pytest.raises(Fatal, match="cannot leave out intervals"):
-            sample(processor, nothing, detector(SHAPE), settle(choices, READS))
+            sample(processor, nothing, detector(SHAPE), settled(choices))
     many = exposure(*[straight()[:2]] * 256, times=TIMES[:2])
     with pytest.raises(Fatal, match="256 ramps cannot be added"):
-        sample(processor, many, detector(SHAPE), settle(Choices(Mode.CDS), 2))
+        sample(processor, many, detector(SHAPE), settled(Choices(Mode.CDS), 2))
 
 
 def test_bounds_and_tables_go_together(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_worked_example_of_the_readme_is_true(tmp_path: Path) -> None:
     path = tmp_path / "seeing.ecsv"
     path.write_text(text[text.index("# %ECSV") :].split("```")[0])
     found = read_telemetry(path, RESET)
-    times = np.arange(1, 9) * 0.5
+    times = np.linspace(0.5, 4.0, 8)
     np.testing.assert_array_equal(times[:-1][~use_intervals(times, found, maximum=0.8)], [2.0, 2.5])
     np.testing.assert_array_equal(times[~use_reads(times, found, maximum=0.8)], [2.5])
 

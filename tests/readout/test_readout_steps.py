@@ -13,8 +13,12 @@ from astropy.table import Table
 from typer.testing import CliRunner
 
 from irisdrs.readout.cli import app
+from irisdrs.readout.coadding import RampWeights
+from irisdrs.readout.fitting import JumpTest
+from irisdrs.readout.offline import RampEstimator
 from irisdrs.readout.pipelines import get_steps
 from irisdrs.readout.pipelines.readout import IrisReadout
+from irisdrs.readout.sampling.options import Mode
 from irisdrs.readout.steps.ramp_fit_step import RampFitStep
 from irisdrs.readout.steps.rejection_step import RejectionStep
 from irisdrs.shared.crds.registration import client_environment
@@ -169,6 +173,13 @@ def test_steps_take_models_and_leave_them_as_they_are(tmp_path: Path) -> None:
     assert frame.meta.exposure.reads_used == 2
     with pytest.raises(Fatal, match="is no ramp"):
         RampFitStep.call(frame)
+
+
+def test_the_parameters_of_the_fit_are_all_its_choices() -> None:
+    spec = RampFitStep.load_spec_file()
+    for name, choices in (("mode", Mode), ("estimator", RampEstimator), ("jumps", JumpTest), ("coadd", RampWeights)):
+        values = ", ".join(f"'{choice}'" for choice in choices)
+        assert spec[name] == f"option({values}, default=None)"
 
 
 def test_the_entry_point_names_what_there_is() -> None:

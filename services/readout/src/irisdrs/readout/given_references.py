@@ -26,6 +26,7 @@ from irisdrs.shared.data.models import (
     SaturationModel,
 )
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference
+from irisdrs.shared.instrument import REFERENCE_PIXEL_BORDER
 from irisdrs.shared.quality import Quality
 
 #: A reference: a file, a model in memory, or a number for all pixels.
@@ -38,6 +39,13 @@ _MODELS: Mapping[str, type[IrisModel]] = {
     "readnoise": ReadnoiseModel,
     "saturation": SaturationModel,
 }
+
+
+def border_of(exposure: ExposureReads, wanted: int | None) -> int:
+    """Rows and columns of reference pixels on an edge: what is wanted, else those of our detectors; of others none."""
+    if wanted is not None:
+        return wanted
+    return 0 if exposure.foreign else REFERENCE_PIXEL_BORDER
 
 
 def calibration_of(given: Mapping[str, Given], exposure: ExposureReads, border: int) -> Calibration:

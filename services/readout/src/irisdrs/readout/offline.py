@@ -90,8 +90,8 @@ def default_estimator(reads: int) -> RampEstimator:
     return RampEstimator.LIKELIHOOD if reads <= LIKELIHOOD_READS else RampEstimator.OPTIMAL
 
 
-def settle(choices: Choices, reads: int) -> Choices:
-    """Choose what is left open, for ramps of so many reads.
+def settle(choices: Choices, exposure: ExposureReads) -> Choices:
+    """Choose what is left open; what only the exact fit can do makes it the default for ramps of any length.
 
     Raises
     ------
@@ -99,7 +99,10 @@ def settle(choices: Choices, reads: int) -> Choices:
         If choices do not go together.
     """
     utr = choices.mode is Mode.UTR
-    estimator = choices.estimator or (default_estimator(reads) if utr else None)
+    reads = max(len(ramp.times_s) for ramp in exposure.ramps)
+    exact = exposure.rejected_intervals > 0 or choices.jumps not in (None, JumpTest.NONE)
+    default = RampEstimator.LIKELIHOOD if exact else default_estimator(reads)
+    estimator = choices.estimator or (default if utr else None)
     chosen = replace(choices, estimator=estimator)
     jumps = choices.jumps or (JumpTest.LIKELIHOOD if estimator is RampEstimator.LIKELIHOOD else JumpTest.NONE)
     _refuse(estimator is not None and not utr, f"{estimator} is an estimator of UTR, not of {choices.mode}.")

@@ -18,14 +18,13 @@ from irisdrs.readout.coadding import RampWeights
 from irisdrs.readout.exposure_files import open_exposure
 from irisdrs.readout.exposure_reads import ExposureReads, Rejection, leave_out
 from irisdrs.readout.fitting import JumpTest
-from irisdrs.readout.given_references import Given, calibration_of
+from irisdrs.readout.given_references import Given, border_of, calibration_of
 from irisdrs.readout.offline import Choices, RampEstimator, sample, settle
 from irisdrs.readout.offline_frame import frame_model, reads_used, steps_done
 from irisdrs.readout.ramp_models import to_ramp
 from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.data.fits import to_bytes
 from irisdrs.shared.errors import Fatal
-from irisdrs.shared.instrument import REFERENCE_PIXEL_BORDER
 from irisdrs.shared.quality import Quality
 
 Files = Annotated[
@@ -138,20 +137,15 @@ def fit(
     rejection.check()
     check_absent(output)
     exposure = leave_out(open_exposure(files, read_time, reset_time or ()), rejection)
-    longest = max(len(ramp.times_s) for ramp in exposure.ramps)
     wanted = Choices(mode or exposure.mode, estimator, group_reads, jumps, jump_threshold, coadd, grow_saturation)
-    choices = settle(wanted, longest)
+    choices = settle(wanted, exposure)
     files_given = {"nonlincoeff": nonlincoeff, "saturation": saturation, "mask": mask}
     by_hand: dict[str, Given] = {kind: path for kind, path in files_given.items() if path is not None}
-    by_hand |= {
-        kind: _file_or_number(kind, text)
-        for kind, text in (("gain", gain), ("readnoise", readnoise))
-        if text is not None
-    }
+    for kind, text in (("gain", gain), ("readnoise", readnoise)):
+        if text is not None:
+            by_hand[kind] = _file_or_number(kind, text)
     given, crds_context = _references(exposure, by_hand, crds_path, context)
-    border = reference_pixels
-    if border is None:
-        border = 0 if exposure.foreign else REFERENCE_PIXEL_BORDER
+    border = border_of(exposure, reference_pixels)
     calibration = calibration_of(given, exposure, border)
     processor = Processor()
     with Progress(console=Console(stderr=True), transient=True, disable=as_json) as progress:

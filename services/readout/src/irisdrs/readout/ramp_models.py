@@ -35,7 +35,10 @@ def timed(ramp: RampModel, read_time_s: float | None, resets: Sequence[str]) -> 
                 remedy="Give the time from one read to the next, seconds: --read-time.",
             )
         made.meta.exposure.read_interval = cadence
-        made.read_times = np.tile(np.arange(1, reads + 1) * cadence, (ramps, 1))
+        times = np.tile(np.arange(1, reads + 1) * cadence, (ramps, 1))
+        if ramp.hasattr("read_times"):
+            times[np.isnan(ramp.read_times)] = np.nan  # a read that is missing stays so
+        made.read_times = times
     if resets:
         if len(resets) != ramps:
             raise Fatal(f"{len(resets)} resets are given for {ramps} ramps.", remedy="Give the reset of every ramp.")

@@ -8,7 +8,7 @@ from irisdrs.readout.calibration import REFERENCE_TYPES
 from irisdrs.readout.coadding import RampWeights
 from irisdrs.readout.exposure_reads import ExposureReads
 from irisdrs.readout.fitting import JumpTest
-from irisdrs.readout.given_references import Given, calibration_of
+from irisdrs.readout.given_references import Given, border_of, calibration_of
 from irisdrs.readout.offline import Choices, RampEstimator, sample, settle
 from irisdrs.readout.offline_frame import frame_model, steps_done
 from irisdrs.readout.ramp_models import of_ramp
@@ -16,7 +16,6 @@ from irisdrs.readout.sampling.options import Mode
 from irisdrs.readout.steps.ramp_step import RampStep
 from irisdrs.shared.data.models import IrisModel, RampModel, RawFrameModel
 from irisdrs.shared.errors import MissingReference
-from irisdrs.shared.instrument import REFERENCE_PIXEL_BORDER
 
 
 class RampFitStep(RampStep):
@@ -45,10 +44,8 @@ class RampFitStep(RampStep):
     def process(self, source: Any) -> RawFrameModel:
         ramp = self.ramp(source)
         exposure = of_ramp(ramp)
-        choices = settle(self._choices(exposure), max(len(one.times_s) for one in exposure.ramps))
-        border = self.reference_pixels
-        if border is None:
-            border = 0 if exposure.foreign else REFERENCE_PIXEL_BORDER
+        choices = settle(self._choices(exposure), exposure)
+        border = border_of(exposure, self.reference_pixels)
         given = self._references(ramp, exposure)
         processor = Processor()
         arrays = sample(processor, exposure, calibration_of(given, exposure, border), choices)
