@@ -176,6 +176,30 @@ def test_reads_that_are_not_of_one_exposure_say_so(bench: Any, tmp_path: Path) -
         open_exposure(reads[:2], 0.72)
 
 
+def test_arrays_of_a_ramp_go_together() -> None:
+    for name, array in (
+        ("read_times", np.ones((2, 3))),
+        ("reset_times", np.zeros(2)),
+        ("use_read", np.ones((1, 3), np.uint8)),
+        ("use_interval", np.ones((1, 4), np.uint8)),
+    ):
+        model = RampModel(data=np.full((1, 4, *SHAPE), 9, np.uint16))
+        model.read_times = np.array([[1.0, 2.0, 3.0, 4.0]])
+        setattr(model, name, array)
+        with pytest.raises(CorruptObject, match=f"{name} are not those of 1 ramps of 4 reads"):
+            of_ramp(model)
+    with pytest.raises(CorruptObject, match="no image of ramps"):
+        of_ramp(RampModel())
+
+
+def test_one_read_alone_is_a_ramp(tmp_path: Path) -> None:
+    path = tmp_path / "ramp.fits"
+    found = open_exposure([foreign(tmp_path / "foreign.fits", reads=1)], 0.5)
+    path.write_bytes(to_bytes(to_ramp(found)))
+    (ramp,) = open_exposure([path]).ramps
+    assert (ramp.times_s.tolist(), ramp.use_read.tolist(), ramp.use_interval.tolist()) == ([0.5], [True], [])
+
+
 def test_times_of_a_ramp_must_increase() -> None:
     model = RampModel(data=np.full((2, 3, *SHAPE), 9, np.uint16))
     with pytest.raises(Fatal, match="no times"):

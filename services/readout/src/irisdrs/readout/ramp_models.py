@@ -12,7 +12,7 @@ import numpy as np
 from irisdrs.readout.exposure_reads import ExposureReads, RampReads
 from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.data.models import RampModel
-from irisdrs.shared.errors import Fatal
+from irisdrs.shared.errors import CorruptObject, Fatal
 from irisdrs.shared.identifiers import Subarray
 from irisdrs.shared.window import Window
 
@@ -25,7 +25,7 @@ def timed(ramp: RampModel, read_time_s: float | None, resets: Sequence[str]) -> 
 
     Parameters and errors are those of `exposure_files.open_exposure`.
     """
-    ramps, reads = ramp.data.shape[:2]
+    ramps, reads = _shape(ramp)[:2]
     made = RampModel({**ramp.instance, "meta": copy.deepcopy(ramp.instance["meta"])})
     cadence = read_time_s if read_time_s is not None else _said(made.meta.exposure.read_interval)
     if read_time_s is not None or not ramp.hasattr("read_times"):
@@ -57,15 +57,15 @@ def of_ramp(ramp: RampModel) -> ExposureReads:
     Fatal
         If it has no times, or they do not increase.
     """
+    shape = _shape(ramp)
     if not ramp.hasattr("read_times"):
         raise Fatal("The ramp has no times of its reads.", remedy="Give the time from one read to the next.")
     meta = ramp.meta
-    data, number = ramp.data, len(ramp.data)
-    resets = ramp.reset_times if ramp.hasattr("reset_times") else np.array([0.0] + [np.nan] * (number - 1))
-    ramps = tuple(_ramp(ramp, index, float(resets[index])) for index in range(number))
+    resets = ramp.reset_times if ramp.hasattr("reset_times") else np.array([0.0] + [np.nan] * (shape[0] - 1))
+    ramps = tuple(_ramp(ramp, index, float(resets[index])) for index in range(shape[0]))
     foreign = meta.instrument.detector is None
     expected = meta.exposure.reads_expected or sum(len(one.times_s) for one in ramps)
-    rows, columns = data.shape[2:]
+    rows, columns = shape[2:]
     exposure = ExposureReads(
         ramps=ramps,
         shape=(rows, columns),
@@ -114,7 +114,9 @@ def to_ramp(exposure: ExposureReads) -> RampModel:
     made = RampModel({"meta": copy.deepcopy(dict(exposure.facts))})
     made.data, made.read_times = data, times
     made.reset_times = np.array([ramp.reset_s for ramp in exposure.ramps])
-    made.use_read, made.use_interval = used, between
+    made.use_read = used
+    if reads > 1:  # FITS knows no empty image
+        made.use_interval = between
     made.meta.bunit_data = "DN"
     made.meta.exposure.reads_expected = exposure.expected
     for number, window in enumerate(exposure.guide_windows, 1):
@@ -122,6 +124,29 @@ def to_ramp(exposure: ExposureReads) -> RampModel:
     if exposure.identity is not None:
         made.meta.filename = f"{exposure.identity}-L0-ramp.fits"
     return made
+
+
+def _shape(ramp: RampModel) -> tuple[int, int, int, int]:
+    """Ramps, reads, rows and columns, once all arrays of the model go together.
+
+    Raises
+    ------
+    CorruptObject
+        If they do not.
+    """
+    if np.ndim(ramp.data) != 4:
+        raise CorruptObject("The ramp has no image of ramps, reads, rows and columns.")
+    ramps, reads, rows, columns = ramp.data.shape
+    expected = {
+        "read_times": (ramps, reads),
+        "reset_times": (ramps,),
+        "use_read": (ramps, reads),
+        "use_interval": (ramps, reads - 1),
+    }
+    for name, shape in expected.items():
+        if ramp.hasattr(name) and np.shape(getattr(ramp, name)) != shape:
+            raise CorruptObject(f"The ramp's {name} are not those of {ramps} ramps of {reads} reads.")
+    return ramps, reads, rows, columns
 
 
 def _ramp(ramp: RampModel, index: int, reset_s: float) -> RampReads:
