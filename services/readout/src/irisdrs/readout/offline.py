@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.coadding import RampWeights, coadd, frame_of
+from irisdrs.readout.estimation import EXACT_READS
 from irisdrs.readout.exposure_reads import ExposureReads, RampReads
 from irisdrs.readout.fitting import Estimator, FitSettings, JumpTest, RampFit
 from irisdrs.readout.sampling.growth import grow_rows
@@ -21,8 +22,6 @@ from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.quality import Quality
 
-#: Reads of a ramp up to which the likelihood is the default; longer ramps are folded with optimal weights.
-LIKELIHOOD_READS = 150
 #: Ramps whose fits can be added.
 MAX_RAMPS = 255
 
@@ -87,7 +86,7 @@ class Choices:
 
 def default_estimator(reads: int) -> RampEstimator:
     """Estimator of UTR for a ramp of so many reads: as many as memory holds are fitted, longer ramps are folded."""
-    return RampEstimator.LIKELIHOOD if reads <= LIKELIHOOD_READS else RampEstimator.OPTIMAL
+    return RampEstimator.LIKELIHOOD if reads <= EXACT_READS else RampEstimator.OPTIMAL
 
 
 def settle(choices: Choices, exposure: ExposureReads) -> Choices:
