@@ -14,8 +14,8 @@ ROUNDING = 1 / 12
 
 def detector(
     shape: tuple[int, int] = (1, 4),
-    gain: float = 2.0,
-    noise: float = 5.0,
+    gain: float | NDArray[np.floating] = 2.0,
+    noise: float | NDArray[np.floating] = 5.0,
     border: int = 0,
     **planes: NDArray[np.generic],
 ) -> Calibration:

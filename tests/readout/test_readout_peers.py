@@ -53,7 +53,7 @@ def folds(times: NDArray[np.float64], group: int) -> list[tuple[Mode, FoldOption
 def test_a_ramp_has_its_rate_in_any_unit_of_time(processor: Processor, reads: int, step: int, unit_s: float) -> None:
     # In milliseconds the sums of iris_readout, 32-bit integers, overflow from the 65th read on; in seconds its times
     # are cut to whole numbers. Its UTR is DN of a whole ramp, its MCDS that of a part: 400 and 300 DN for five reads.
-    times = np.arange(1, reads + 1) * DT / unit_s
+    times: NDArray[np.float64] = np.arange(1, reads + 1).astype(np.float64) * DT / unit_s
     ramp = np.broadcast_to((1000 + step * np.arange(reads))[:, None, None], (reads, 2, 3)).astype(np.uint16)
     rate = step / DT * unit_s
     for mode, options in folds(times, max(reads // 3, 1)):

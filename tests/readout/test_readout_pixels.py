@@ -47,8 +47,8 @@ def unique() -> tuple[Calibration, NDArray[np.uint16]]:
     calibration = detector(
         SHAPE,
         coefficients=coefficients,
-        gain=(1 + NUMBER[::-1] * 2.0**-14).astype(np.float32),
-        read_noise=(5 + NUMBER[:, ::-1] * 2.0**-13).astype(np.float32),
+        gain=1 + NUMBER[::-1] * 2.0**-14,
+        noise=5 + NUMBER[:, ::-1] * 2.0**-13,
         saturation=threshold,
         mask=mask,
     )
@@ -147,32 +147,30 @@ def test_the_last_row_of_a_ramp_of_more_than_two_thousand_million_counts_is_its_
     ramp = sparse((reads, size, size), np.uint16)
     assert ramp.size > 2**31
     ramp[:, row] = few[:, 0]
-    planes = [sparse((size, size), kind) for kind in (np.uint16, np.float32, np.float32, np.uint32)]
-    terms = sparse((5, size, size), np.float32)
+    threshold, flags = sparse((size, size), np.uint16), sparse((size, size), np.uint32)
+    gain, noise, terms = (sparse(shape, np.float32) for shape in ((size, size), (size, size), (5, size, size)))
     one = detector((1, size))
-    for plane, of_one in zip(planes, (one.threshold, one.gain, one.read_noise, one.dq), strict=True):
-        plane[row] = of_one[0]
-    terms[:, row] = one.terms[:, 0]
-    threshold, gain, noise, dq = planes
-    found = Planes(
-        *(sparse((size, size), np.float32) for _ in range(5)),
-        sparse((size, size), np.uint16),
-        sparse((size, size), np.uint32),
-    )
+    threshold[row], gain[row], noise[row], terms[:, row] = one.threshold, one.gain, one.read_noise, one.terms[:, 0]
+    rate, poisson, rnoise, chi2, time = (sparse((size, size), np.float32) for _ in range(5))
+    number, dq = sparse((size, size), np.uint16), sparse((size, size), np.uint32)
     intervals = intervals_of(times)
     offsets = np.zeros((reads, size), np.float32)
     fit_rows(
         Ramp(ramp, offsets, offsets, intervals.reads, intervals.length_s, intervals.usable),
-        Detector(threshold, terms, gain, noise, dq),
+        Detector(threshold, terms, gain, noise, flags),
         settings.method(reads),
-        found,
+        Planes(rate, poisson, rnoise, chi2, time, number, dq),
         row,
         size,
     )
-    for plane, expected in zip(
-        found,
-        (small.rate, small.poisson, small.var_rnoise, small.chi2, small.time_s, small.differences, small.dq),
-        strict=True,
+    for plane, of_one in (
+        (rate, small.rate),
+        (poisson, small.poisson),
+        (rnoise, small.var_rnoise),
+        (chi2, small.chi2),
+        (time, small.time_s),
+        (number, small.differences),
+        (dq, small.dq),
     ):
-        np.testing.assert_array_equal(plane[row], expected[0])
-    assert found.rate[row].mean() == pytest.approx(40, rel=0.01)
+        np.testing.assert_array_equal(plane[row], of_one[0])
+    assert rate[row].mean() == pytest.approx(40, rel=0.01)

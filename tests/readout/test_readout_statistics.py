@@ -29,7 +29,7 @@ def test_the_random_ramps_of_these_tests_are_those_of_light() -> None:
     np.testing.assert_allclose(steps.mean(axis=1), expected, rtol=4.5 / np.sqrt(expected.min() * steps.shape[1]))
     np.testing.assert_allclose(steps.var(axis=1), expected, rtol=limit)
     assert steps.sum(axis=0).var() == pytest.approx(expected.sum(), rel=limit)
-    correlation = np.corrcoef(steps)[~np.eye(4, dtype=np.bool_)]
+    correlation = np.asarray(np.corrcoef(steps))[~np.eye(4, dtype=np.bool_)]
     assert np.abs(correlation).max() < 4.5 / np.sqrt(steps.shape[1])
     noise = noisy_ramp(np.random.default_rng(2), times, SHAPE, 0.0, gain=1.0, noise=NOISE)
     assert noise.var() == pytest.approx(NOISE**2 + ROUNDING, rel=4.5 * np.sqrt(2 / noise.size))
