@@ -15,7 +15,7 @@ from irisdrs.readout.sampling.fold import first_rows, fold_rows
 from irisdrs.readout.sampling.growth import grow_rows
 from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
 from irisdrs.readout.sampling.reference_correction import ReferenceCorrection, SideColumns
-from irisdrs.readout.sampling.segments import TRUSTED_READS
+from irisdrs.readout.sampling.segments import TRUSTED_READS, moments
 from irisdrs.shared.quality import Quality
 
 GAIN, NOISE, DT, SIGMA = 2.0, 5.0, 0.72, 5.0
@@ -132,6 +132,18 @@ def _weights(times: NDArray[np.float64], rows: list[int], segment_of: dict[int, 
     centred = _centred(times, rows, segment_of)
     total = np.sum(centred**2)
     return centred / total if total > 0 else centred
+
+
+@pytest.mark.parametrize("times", [EVEN, UNEVEN, UNEVEN + 1e5, UNEVEN[:1], UNEVEN[:2], np.array([])])
+def test_the_sums_of_a_segment_are_those_of_their_definition(times: NDArray[np.float64]) -> None:
+    moment, shot = moments(times)
+    assert moment[-1] == shot[-1] == 0
+    for begin in range(len(times)):
+        centred = times[begin:] - times[begin:].mean()
+        tails = np.array([centred[j:].sum() for j in range(1, len(centred))])
+        assert moment[begin] == pytest.approx(np.sum(centred**2), rel=1e-12, abs=1e-30)
+        # float64 holds 1e5 s to 1.5e-11 s
+        assert shot[begin] == pytest.approx(np.sum(np.diff(times[begin:]) * tails**2), rel=1e-9, abs=1e-30)
 
 
 @pytest.mark.parametrize("times", [EVEN, UNEVEN], ids=["even", "uneven"])

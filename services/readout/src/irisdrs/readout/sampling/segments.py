@@ -33,14 +33,20 @@ def moments(times: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     moment, shot = np.zeros(n + 1), np.zeros(n + 1)
     if n == 0:
         return moment, shot
-    inside = np.triu(np.ones((n, n)))  # (begin, read)
-    mean = inside @ times / np.arange(n, 0, -1)
-    centred = inside * (times - mean[:, None])
-    tails = np.cumsum(centred[:, ::-1], axis=1)[:, ::-1]
-    moment[:n] = np.sum(centred**2, axis=1)
-    # The tail over all reads of a segment is 0, and so are those before it begins.
-    shot[:n] = np.sum(np.diff(times) * (inside * tails)[:, 1:] ** 2 * inside[:, :-1], axis=1)
+    before = times - times[-1]  # sums of short segments lose nothing to a distant origin
+    count, total = np.arange(n, 0, -1), _tails(before)
+    mean = total / count
+    moment[:n] = _tails(before**2) - total * mean
+    # The square of sum_{k>=j} (t_k - tbar) multiplied out, summed over the intervals after the segment's first read.
+    interval, count, total = np.diff(times), count[1:], total[1:]
+    square, mixed, plain = (np.append(_tails(interval * factor), 0.0) for factor in (total**2, total * count, count**2))
+    shot[:n] = square - 2.0 * mean * mixed + mean**2 * plain
     return moment, shot
+
+
+def _tails(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of the values from each one to the last."""
+    return np.asarray(np.cumsum(values[::-1])[::-1])
 
 
 def factors(times: NDArray[np.float64]) -> NDArray[np.float32]:
