@@ -9,6 +9,7 @@ from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.sampling import combination, fixsen
 from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.saturation import saturation_threshold
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.quality import Quality
 
@@ -71,6 +72,16 @@ def test_a_read_that_does_not_fit_is_refused_and_changes_no_bit(
     expected = fold(processor, calibration, mode, chosen, times, reads)
     for plane in (*PLANES, "dq"):
         np.testing.assert_array_equal(getattr(found, plane), getattr(expected, plane))
+
+
+def test_a_threshold_that_is_no_number_or_beyond_the_converter_leaves_the_largest_count_saturated() -> None:
+    threshold = np.array([[np.nan, np.inf, -np.inf, 1e9, 65535, 65534.5, 119.5, 120, 0, -5, 50000]], np.float32)
+    flags = np.zeros((1, 11), np.uint32)
+    flags[0, -1] = Quality.NO_SAT_CHECK
+    smallest, found = saturation_threshold(threshold, flags)
+    assert smallest.tolist() == [[65535, 65535, 65535, 65535, 65535, 65535, 120, 120, 0, 0, 65535]]
+    unknown = int(Quality.NO_SAT_CHECK)
+    assert found.tolist() == [[unknown, unknown, unknown, 0, 0, 0, 0, 0, 0, 0, unknown]]
 
 
 @pytest.mark.parametrize("mode", [Mode.CDS, Mode.UTR])
