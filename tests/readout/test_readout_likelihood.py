@@ -368,5 +368,8 @@ def test_times_must_increase_and_arrays_must_fit(processor: Processor) -> None:
         processor.fit(ramp, detector((1, 5)), cadence(3))
     with pytest.raises(ValueError, match="flags"):
         processor.fit(ramp, detector(), cadence(3), use_difference=np.ones(3, np.bool_))
+    for kind in (np.int32, np.uint32, np.int16, np.float32):
+        with pytest.raises(ValueError, match="not uint16"):
+            processor.fit(ramp.astype(kind), detector(), cadence(3))
     with pytest.raises(ValueError, match="two groups of 2"):
         processor.fit(ramp, detector(), cadence(3), FitSettings(estimator=Estimator.FOWLER, fowler_reads=2))

@@ -202,11 +202,14 @@ def fit_ramp(
     Raises
     ------
     ValueError
-        If times of used reads do not increase, Fowler groups do not fit, or arrays are of different shapes.
+        If times of used reads do not increase, Fowler groups do not fit, arrays are of different shapes, or reads
+        do not fit into uint16.
     """
     number, rows, columns = reads.shape
     if len(times_s) != number or calibration.gain.shape != (rows, columns):
         raise ValueError(f"reads {reads.shape}, {len(times_s)} times, references {calibration.gain.shape}")
+    if not np.can_cast(reads.dtype, np.uint16, "safe"):
+        raise ValueError(f"reads are {reads.dtype}, not uint16")
     intervals = intervals_of(times_s, use_read, use_difference)
     if column_offset is None:
         column_offset, row_offset = np.zeros((number, columns), np.float32), np.zeros((number, rows), np.float32)
