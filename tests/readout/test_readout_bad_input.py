@@ -1,5 +1,8 @@
 """What cannot be folded is refused before it touches a sum; what has no answer is flagged, in every fold."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,6 +12,7 @@ from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.sampling import combination, fixsen
 from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.reference_correction import ReferenceCorrection, SideColumns
 from irisdrs.readout.sampling.saturation import saturation_threshold
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.quality import Quality
@@ -148,6 +152,31 @@ def test_a_ramp_cut_short_anywhere_is_fitted_by_least_squares_where_fixsens_sums
     np.testing.assert_allclose(fixsens.var_poisson, plain.var_poisson, rtol=1e-3)
     np.testing.assert_allclose(fixsens.data, plain.data, atol=1e-4 * float(plain.err.mean()))
     np.testing.assert_array_equal(fixsens.dq, plain.dq)
+
+
+@pytest.mark.parametrize(("mode", "weighting", "sigma"), FOLDS)
+def test_an_option_that_finds_nothing_to_do_changes_no_bit(
+    processor: Processor, mode: Mode, weighting: Weighting, sigma: float
+) -> None:
+    # No pixel saturates, the polynomial is straight, the edges do not drift and rows have no signal of their own.
+    shape, times = (17, 131), cadence(8)[: 1 if mode is Mode.SINGLE else 8]
+    reads = np.full((len(times), *shape), 1000, np.uint16)
+    reads[:, 4:-4, 4:-4] = noisy_ramp(np.random.default_rng(2), times, (9, 123), 40.0)
+    plain = FoldOptions(weighting, tuple(cadence(8)), 2, sigma)
+    expected = fold(processor, detector(shape, border=4), mode, plain, times, reads)
+    assert not (expected.dq[4:-4, 4:-4] & ~np.uint32(Quality.JUMP_DET | Quality.UNRELIABLE_SLOPE)).any()
+    corrections = [
+        ReferenceCorrection(),
+        ReferenceCorrection(interpolated=True),
+        ReferenceCorrection(side_columns=SideColumns.MEDIAN),
+        ReferenceCorrection(interpolated=True, side_columns=SideColumns.MEDIAN, median_rows=3, alpha=0.5),
+        ReferenceCorrection(side_columns=SideColumns.WIENER, gain=np.ones(18)),
+    ]
+    for grow, noise, reference in itertools.product((False, True), (False, True), corrections):
+        chosen = replace(plain, grow_saturation=grow, linearity_noise=noise, reference=reference)
+        found = fold(processor, detector(shape, border=4), mode, chosen, times, reads)
+        for plane in (*PLANES, "dq"):
+            np.testing.assert_array_equal(getattr(found, plane), getattr(expected, plane), err_msg=str(chosen))
 
 
 @pytest.mark.parametrize("value", [0, 65535])

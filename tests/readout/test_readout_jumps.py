@@ -61,7 +61,7 @@ def two_point_parameters(limits: JumpLimits) -> TwoPointParams:
 
 
 @pytest.mark.parametrize("reads", [3, 4, 5, 8, 20])
-def test_the_two_point_test_flags_what_stcal_flags(reads: int) -> None:
+def test_the_two_point_test_flags_what_stcal_flags(processor: Processor, reads: int) -> None:
     rng = np.random.default_rng(reads)
     pixels = 300
     ramp = noisy_ramp(rng, cadence(reads), (1, pixels), 20.0, gain=1.0).astype(np.float32)
@@ -90,6 +90,14 @@ def test_the_two_point_test_flags_what_stcal_flags(reads: int) -> None:
     np.testing.assert_array_equal(flagged, expected)
     assert expected.any()
     assert not expected.all(axis=1).any()
+    counts = np.where(saturated, 65535, ramp).astype(np.uint16)
+    settings = FitSettings(
+        jump_test=JumpTest.TWO_POINT, jump_sigma=3.0, jump_sigma_three=4.0, jump_sigma_two=5.0, jump_single_pass=10
+    )
+    fit = processor.fit(counts, detector((1, pixels), gain=1.0), cadence(reads), settings)
+    np.testing.assert_array_equal((fit.dq[0] & Quality.JUMP_DET) != 0, expected.any(axis=0))
+    left = (~saturated[1:, 0] & ~expected[1:]).sum(axis=0)
+    np.testing.assert_array_equal(fit.differences[0], left)
 
 
 def test_sorting() -> None:
