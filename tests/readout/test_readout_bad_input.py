@@ -5,15 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.readout.ramps import cadence, detector, noisy_ramp
 
 from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration
-from irisdrs.readout.sampling import combination, fixsen
+from irisdrs.readout.sampling import cds, combination, fixsen, utr
+from irisdrs.readout.sampling.mcds import Fowler
 from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
 from irisdrs.readout.sampling.reference_correction import ReferenceCorrection, SideColumns
 from irisdrs.readout.sampling.saturation import saturation_threshold
+from irisdrs.readout.sampling.variance import poisson_factor
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.quality import Quality
 
@@ -177,6 +181,45 @@ def test_an_option_that_finds_nothing_to_do_changes_no_bit(
         found = fold(processor, detector(shape, border=4), mode, chosen, times, reads)
         for plane in (*PLANES, "dq"):
             np.testing.assert_array_equal(getattr(found, plane), getattr(expected, plane), err_msg=str(chosen))
+
+
+UNEVEN = np.array([0.3, 1.0, 1.1, 4.0, 4.5, 6.0, 9.0, 9.2])
+COUNTS = st.sampled_from([0, 1, 2, 1000, 1010, 30000, 59999, 60000, 65535])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    counts=st.lists(COUNTS, min_size=1, max_size=8),
+    skipped=st.integers(0, 7),
+    choice=st.sampled_from([fold_.values for fold_ in FOLDS if fold_.id not in {"SINGLE", "jumps"}]),
+)
+def test_any_counts_give_the_flags_and_the_rate_of_the_reads_before_the_first_bad_one(
+    processor: Processor, counts: list[int], skipped: int, choice: tuple[Mode, Weighting, float]
+) -> None:
+    mode, weighting, _ = choice
+    used = np.delete(np.arange(len(counts)), skipped if skipped < len(counts) > 1 else [])
+    times, values = UNEVEN[used], np.array(counts)[used]
+    bad = np.flatnonzero((values >= 60000) | (values == 0))
+    n = int(bad[0]) if len(bad) else len(values)
+    flags = Quality.GOOD
+    flags |= Quality.SATURATED if (values >= 60000).any() else Quality.GOOD
+    flags |= Quality.AD_FLOOR if (values == 0).any() else Quality.GOOD
+    planned = Fowler.planned(UNEVEN, 2)
+    weights = np.zeros(n)
+    if n >= 2:
+        weights = {Mode.CDS: cds.weights, Mode.MCDS: planned.weights}.get(mode, utr.weights)(times[:n])
+    flags |= Quality.GOOD if weights.any() else Quality.DO_NOT_USE
+    reads = np.array(values, np.uint16)[:, None, None] * np.ones((1, 2, 3), np.uint16)
+    frame = fold(processor, detector((2, 3)), mode, FoldOptions(weighting, tuple(UNEVEN), 2), times, reads)
+    assert (frame.dq == flags).all()
+    for plane in PLANES:
+        assert np.isfinite(getattr(frame, plane)).all()
+    if weighting is Weighting.LEAST_SQUARES or not weights.any():
+        rate = float(weights @ values[:n])
+        np.testing.assert_allclose(frame.data, rate, rtol=1e-5, atol=1e-2 * np.sqrt(np.sum(weights**2)))
+        np.testing.assert_allclose(frame.var_rnoise, 25 * np.sum(weights**2), rtol=1e-5)
+        photons = max(rate, 0) / 2 * poisson_factor(weights, times[:n])
+        np.testing.assert_allclose(frame.var_poisson, photons, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("value", [0, 65535])
