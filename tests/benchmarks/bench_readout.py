@@ -4,7 +4,8 @@ Side by side in one run, on two threads: reads that are folded as they come, bes
 in-place bandwidth of the memory; then the frame, from the last read to the store; five detectors in turns; and the
 exact fit of a ramp that is at hand, beside stcal's LIKELY. Everything takes turns, and ratios are medians of pairs, so
 that other work on the machine slows both. Goals are for two threads on a machine that is otherwise quiet; on a busy one
-those by CPU time count, which are half as high beside a peer that has one thread.
+those by CPU time count, which are half as high beside a peer that has one thread. As a test it takes a small detector,
+so that it cannot rot.
 
 Reads are in memory, decoded; what it costs to decompress one is said on a line of its own.
 """
@@ -17,7 +18,8 @@ from pathlib import Path
 
 from tests.benchmarks.readout.figures import Figure, machine, table
 from tests.benchmarks.readout.fits import fit_figures, fit_in_turns
-from tests.benchmarks.readout.frames import frame_figures, memory_figures
+from tests.benchmarks.readout.frames import frame_figures
+from tests.benchmarks.readout.memory import memory_figures
 from tests.benchmarks.readout.scene import detector
 from tests.benchmarks.readout.streams import five_detectors, fold_in_turns, stream_figures
 
@@ -63,6 +65,12 @@ def main() -> None:
     if chosen.json:
         document = report | {"figures": [figure.document() for figure in figures]}
         chosen.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def test_readout_benchmark_runs() -> None:
+    figures = {figure.name: figure for figure in measure(256, streamed=4, fitted=8)}
+    assert figures["full chain, planes"].wall == 27  # six of float32, one of uint16, one of uint8
+    assert min(figure.wall for figure in figures.values()) > 0
 
 
 if __name__ == "__main__":

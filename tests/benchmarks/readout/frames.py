@@ -1,14 +1,14 @@
-"""From the last read to the stored frame; the decompression of a read; memory."""
+"""From the last read to the stored frame; the decompression of a read."""
 
 import asyncio
 import hashlib
 import tempfile
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tests.benchmarks.readout.figures import Figure
+from tests.benchmarks.readout.memory import fold
 from tests.benchmarks.readout.scene import reads_of
 from tests.benchmarks.readout.timing import Turns
 
@@ -27,12 +27,13 @@ ROUNDS, READS = 3, 4
 
 def frame_figures(processor: Processor, calibration: Calibration) -> list[Figure]:
     """A streamed exposure from its last read on: arrays, file, hash, store."""
-    reads = list(reads_of(_shape(calibration), READS))
+    reads = np.stack(list(reads_of(_shape(calibration), READS)))
     header = read_header_of(_shape(calibration))
     turns = Turns()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(ROUNDS):
-            state = _folded(processor, calibration, reads[:-1])
+            state = processor.open(calibration, SamplingMode.UTR, READ_TIME_S * READS, FoldOptions(jump_sigma=5.0))
+            fold(processor, state, reads[:-1])
             frame = turns.take("arrays", number, 1, _finish, processor, state, reads[-1])
             data = turns.take("file", number, 1, to_file, frame, header, header.ended_at, READS, {})
             turns.take("hash", number, 1, _hash, data)
@@ -51,31 +52,8 @@ def frame_figures(processor: Processor, calibration: Calibration) -> list[Figure
     ]
 
 
-def memory_figures(processor: Processor, calibration: Calibration) -> list[Figure]:
-    """Memory beyond references and reads: while an exposure is streamed, and with its frame."""
-    reads = list(reads_of(_shape(calibration), READS))
-    pixels = calibration.gain.size
-    tracemalloc.start()
-    state = _folded(processor, calibration, reads)
-    folding = tracemalloc.get_traced_memory()[1] / pixels
-    processor.close(state)
-    closing = tracemalloc.get_traced_memory()[1] / pixels
-    tracemalloc.stop()
-    return [
-        Figure("extra memory while reads are folded", "bytes a pixel", folding, goal=30),
-        Figure("extra memory while the exposure is closed, frame included", "bytes a pixel", closing),
-    ]
-
-
 def _shape(calibration: Calibration) -> tuple[int, int]:
     return calibration.gain.shape[0], calibration.gain.shape[1]
-
-
-def _folded(processor: Processor, calibration: Calibration, reads: list[NDArray[np.uint16]]) -> ExposureState:
-    state = processor.open(calibration, SamplingMode.UTR, READ_TIME_S * READS, FoldOptions(jump_sigma=5.0))
-    for k, read in enumerate(reads):
-        processor.fold(state, read, (k + 1) * READ_TIME_S)
-    return state
 
 
 def _finish(processor: Processor, state: ExposureState, read: NDArray[np.uint16]) -> RateFrame:
