@@ -349,4 +349,4 @@ def _thinned(science: tuple[slice, slice], step: int) -> tuple[slice, slice]:
 
 
 def _saturated_fraction(science: NDArray[np.uint8]) -> float:
-    return float(np.mean((science & Quality.SATURATED) != 0)) if science.size else 0.0
+    return float(np.mean((science & np.uint8(Quality.SATURATED)) != 0)) if science.size else 0.0

@@ -77,12 +77,13 @@ def frame_of(fit: RampFit, calibration: Calibration, flags: Quality = Quality.GO
     Equal to `coadd` of the one ramp, without the memory for another frame.
     """
     err = fit.chi2
+    saturated = np.zeros(fit.rate.shape, np.bool_)
     for start in range(0, fit.rate.shape[0], _BAND_ROWS):
         rows = slice(start, start + _BAND_ROWS)
         fit.poisson[rows] *= np.maximum(fit.rate[rows], np.float32(0))
         err[rows] = np.sqrt(fit.poisson[rows] + fit.var_rnoise[rows])
-    saturated = (fit.dq & np.uint32(Quality.SATURATED)) != 0
-    np.bitwise_or(fit.dq, calibration.dq | np.uint32(flags), out=fit.dq)
+        saturated[rows] = (fit.dq[rows] & np.uint32(Quality.SATURATED)) != 0
+        fit.dq[rows] |= calibration.dq[rows] | np.uint32(flags)
     fraction = _fraction(saturated[calibration.science])
     return RateFrame(fit.rate, err, fit.poisson, fit.var_rnoise, fit.dq, fraction)
 
