@@ -216,6 +216,9 @@ def _as_older(event: Event, message: dict[str, Any]) -> None:
     message["data"] = {name: value for name, value in message["data"].items() if name not in optional}
     if "object" in message["data"]:
         del message["data"]["object"]["media_type"]
+    for holder in (message["data"], message["data"].get("plan", {})):
+        if "sampling" in holder:
+            del holder["sampling"]["group_reads"]
 
 
 def _as_newer(_: Event, message: dict[str, Any]) -> None:
