@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from irisdrs.readout.backend import Processor
 from irisdrs.readout.calibration import REFERENCE_TYPES, Calibration
 from irisdrs.readout.coadding import coadd
 from irisdrs.readout.estimation import EXACT_READS
+from irisdrs.readout.main import compose
 from irisdrs.readout.ring import DEFAULT_BYTES, Room
+from irisdrs.shared.bus.topology import readout_queue
 from irisdrs.shared.data.fits import decode_read, encode_read, open_model
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.data.read_header import ReadHeader
@@ -26,6 +29,7 @@ from irisdrs.shared.errors import CorruptObject, Outage, ReadConflict
 from irisdrs.shared.events import Event, ExposureAborted, FrameReady, ReadWritten
 from irisdrs.shared.identifiers import Detector, ExposureId
 from irisdrs.shared.quality import Quality
+from irisdrs.shared.service import Platform
 from irisdrs.shared.testing.servers.disk import SmallDisk
 from irisdrs.simulator.detector import DetectorTruth, fill_border
 from irisdrs.simulator.exposure import expose
@@ -319,6 +323,25 @@ async def test_a_full_disk_holds_the_reads_until_there_is_room(bench: Any, tmp_p
     disk.free()
     frames = await tell_all(handlers, bench.events[1:])
     assert [frame.object for frame in frames] == [reference.object]
+
+
+async def test_settings_and_host_say_where_reads_wait(
+    bench: Any, tmp_path: Path, exposure: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, _ = await calm_frame(bench, tmp_path / "store")
+    monkeypatch.setenv("IRIS_READOUT_RING_BYTES", "0")
+    with ThreadPoolExecutor(2) as threads:
+        scratch = tmp_path / "scratch"
+        service = compose(
+            Platform(bench.store, open_references(exposure[2]), tmp_path, scratch, threads), [Detector.IMG1]
+        )
+        take = service.handlers[readout_queue(Detector.IMG1)][ReadWritten]
+        with pytest.raises(Outage, match=f"no room in {scratch}"):
+            await take(bench.reads[0])
+        scratch.mkdir()
+        frames = [frame for event in bench.reads for frame in await take(event) if isinstance(frame, FrameReady)]
+        assert [frame.object for frame in frames] == [reference.object]
+        await service.close()
 
 
 async def test_times_of_reads_are_those_of_their_headers(
