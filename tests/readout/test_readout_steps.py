@@ -182,6 +182,12 @@ def test_the_parameters_of_the_fit_are_all_its_choices() -> None:
         assert spec[name] == f"option({values}, default=None)"
 
 
+def test_neither_the_service_nor_the_command_imports_stpipe() -> None:
+    code = "import sys, irisdrs.readout.main, irisdrs.readout.cli; print({'stpipe', 'crds'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_the_entry_point_names_what_there_is() -> None:
     assert get_steps() == [
         (f"{step.__module__}.{step.__name__}", step.class_alias, step is IrisReadout)

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +46,8 @@ def open_exposure(files: Sequence[Path], read_time_s: float | None = None, reset
 
 
 def _is_ramp(path: Path) -> bool:
-    return len(image_shape(path)) in (3, 4)
+    with _named(path):
+        return len(image_shape(path)) in (3, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +56,14 @@ class _Read:
     header: ReadHeader
 
 
-class _ReadFiles(Sequence[NDArray[np.uint16]]):
+@dataclass(frozen=True, slots=True)
+class _ReadFiles:
     """Reads that are decoded when they are asked for."""
 
-    def __init__(self, reads: Sequence[_Read]) -> None:
-        self._reads = reads
+    reads: Sequence[_Read]
 
-    def __len__(self) -> int:
-        return len(self._reads)
-
-    @overload
-    def __getitem__(self, index: int) -> NDArray[np.uint16]: ...
-    @overload
-    def __getitem__(self, index: slice) -> "_ReadFiles": ...
-    def __getitem__(self, index: int | slice) -> "NDArray[np.uint16] | _ReadFiles":
-        if isinstance(index, slice):
-            return _ReadFiles(self._reads[index])
-        read = self._reads[index]
+    def __getitem__(self, index: int, /) -> NDArray[np.uint16]:
+        read = self.reads[index]
         with _named(read.path):
             return decode_read(read.path.read_bytes(), read.header.shape)[0]
 

@@ -1,10 +1,10 @@
 """The reads of one exposure, from wherever they come: what offline sampling takes, and what rejects some of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,13 @@ from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import Detector, ExposureId, ExposureType
 from irisdrs.shared.window import Window
 
-#: Reads of a ramp, uint16 (rows, columns), DN: an array of them, or what decodes a file when it is asked for its read.
-Reads = NDArray[np.uint16] | Sequence[NDArray[np.uint16]]
+
+class Reads(Protocol):
+    """Reads of a ramp: an array (reads, rows, columns), or what decodes a file when it is asked for its read."""
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint16]:
+        """A read, uint16 (rows, columns), DN."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,19 +151,17 @@ def _shape(ramp: RampModel) -> tuple[int, int, int, int]:
 
 def _ramp(ramp: RampModel, index: int, reset_s: float) -> RampReads:
     """A ramp without the reads that are missing from it."""
-    times = np.asarray(ramp.read_times[index], np.float64)
-    present = np.flatnonzero(~np.isnan(times))
-    whole = RampReads.whole(ramp.data[index], times, reset_s)
+    data, times = ramp.data[index], np.asarray(ramp.read_times[index], np.float64)
+    whole = RampReads.whole(data, times, reset_s)
     if ramp.hasattr("use_read"):
         whole = replace(whole, use_read=np.asarray(ramp.use_read[index]) != 0)
     if ramp.hasattr("use_interval"):
         whole = replace(whole, use_interval=np.asarray(ramp.use_interval[index]) != 0)
+    present = np.flatnonzero(~np.isnan(times))
     if len(present) == len(times):
         return whole
-    between = [bool(whole.use_interval[start:stop].all()) for start, stop in pairwise(present)]
-    last = int(present[-1]) + 1 if len(present) else 0
-    reads = whole.reads[:last] if last == len(present) else whole.reads[present]  # type: ignore[call-overload]
-    return RampReads(reads, times[present], reset_s, whole.use_read[present], np.array(between, np.bool_))
+    between = np.array([whole.use_interval[start:stop].all() for start, stop in pairwise(present)], np.bool_)
+    return RampReads(data[present], times[present], reset_s, whole.use_read[present], between)
 
 
 def _date(text: str) -> datetime:
