@@ -267,6 +267,8 @@ def test_references_that_cannot_be_say_so(tmp_path: Path) -> None:
     for name, pixels in images.items():
         fits.PrimaryHDU(pixels).writeto(tmp_path / f"{name}.fits")
     files = {name: tmp_path / f"{name}.fits" for name in images}
+    short = tmp_path / "short.fits"
+    short.write_bytes(gain.read_bytes()[:-2880])
     cases: list[tuple[dict[str, Any], type[Fatal], str]] = [
         ({"gain": 2.0}, MissingReference, "No readnoise is known"),
         ({}, MissingReference, "No gain and no readnoise"),
@@ -278,7 +280,9 @@ def test_references_that_cannot_be_say_so(tmp_path: Path) -> None:
         (good | {"gain": float("nan")}, Fatal, "gain of no pixel"),
         (good | {"readnoise": -1.0}, Fatal, "No pixel has a gain, a read noise"),
         (good | {"mask": files["dead"]}, Fatal, "No pixel has a gain, a read noise"),
-        (good | {"gain": files["planes"]}, CorruptObject, "has 3 axes"),
+        (good | {"gain": files["planes"]}, CorruptObject, "planes.fits: It has 3 axes"),
+        (good | {"mask": files["planes"]}, CorruptObject, "planes.fits: It has 3 axes"),
+        (good | {"gain": short}, CorruptObject, "short.fits: "),
     ]
     for given, error, words in cases:
         with pytest.raises(error, match=words):

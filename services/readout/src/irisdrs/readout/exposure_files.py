@@ -1,7 +1,6 @@
 """Files that hold the reads of an exposure: our reads, folders of them, or a ramp of ours or of another program."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irisdrs.readout.exposure_reads import ExposureReads, RampReads
+from irisdrs.readout.named_errors import about
 from irisdrs.readout.ramp_models import facts_of, of_ramp, timed
 from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.data.exposure_metadata import apply_read_header
@@ -46,7 +46,7 @@ def open_exposure(files: Sequence[Path], read_time_s: float | None = None, reset
 
 
 def _is_ramp(path: Path) -> bool:
-    with _named(path):
+    with about(path):
         return len(image_shape(path)) in (3, 4)
 
 
@@ -64,7 +64,7 @@ class _ReadFiles:
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint16]:
         read = self.reads[index]
-        with _named(read.path):
+        with about(read.path):
             return decode_read(read.path.read_bytes(), read.header.shape)[0]
 
 
@@ -103,7 +103,7 @@ def _headers(files: Sequence[Path]) -> list[_Read]:
         raise Fatal("There is no FITS file in what you gave.", remedy="Name reads, or a folder that holds them.")
     found = []
     for path in paths:
-        with _named(path):
+        with about(path):
             found.append(_Read(path, read_header(path)))
     return found
 
@@ -128,12 +128,3 @@ def _check_identity(reads: Sequence[_Read]) -> None:
                 )
             raise Fatal(f"{read.path} is {header.read_id}, and another file is too.", remedy="Give each read once.")
         seen[header.read_id] = read.path
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Say in an error which file it is about."""
-    try:
-        yield
-    except Fatal as error:
-        raise type(error)(f"{path}: {error.message}", remedy=error.remedy) from error

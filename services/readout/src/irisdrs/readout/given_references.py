@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from irisdrs.readout.calibration import Calibration, calibrate_for
 from irisdrs.readout.exposure_reads import ExposureReads
+from irisdrs.readout.named_errors import about
 from irisdrs.readout.sampling.linearity import COEFFICIENTS, IRIS_READOUT_PLANES, from_iris_readout
 from irisdrs.readout.sampling.saturation import ADC_MAX
 from irisdrs.shared.data.fits import first_image, headers, image_shape, open_model
@@ -126,23 +127,31 @@ def _planes(kind: str, found: Given, shape: tuple[int, int]) -> dict[str, NDArra
     """Arrays of a reference by their names in its model."""
     if isinstance(found, float):
         return {"data": np.full(shape, found, np.float32)}
-    name = found.name if isinstance(found, Path) else f"The {kind} model"
     if isinstance(found, IrisModel):
         planes = _of_model(kind, found)
-    elif (said := str(headers(found)[0]["cards"].get("DATAMODL"))) in MODELS:  # type: ignore[attr-defined]
-        if MODELS[said] is not _MODELS[kind]:
-            raise CorruptObject(f"{name} holds a {said}, and is given as {kind}.", remedy="Were two files swapped?")
-        with open_model(found, _MODELS[kind]) as model:
-            planes = _of_model(kind, model)
     else:
-        planes = _of_image(kind, found)
+        with about(found):
+            planes = _of_file(kind, found)
     for array in planes.values():
         if array.shape[-2:] != shape:
+            name = found.name if isinstance(found, Path) else f"The {kind} model"
             raise MissingReference(
                 f"{name} is of {' x '.join(map(str, array.shape[-2:]))} pixels, the reads of {shape[0]} x {shape[1]}.",
                 remedy="Give a reference of the reads' format.",
             )
     return planes
+
+
+def _of_file(kind: str, path: Path) -> dict[str, NDArray[Any]]:
+    cards = headers(path)[0]["cards"]
+    assert isinstance(cards, dict)  # by the contract of `headers`, whose type cannot say it
+    held = cards.get("DATAMODL")
+    if held not in MODELS:
+        return _of_image(kind, first_image(path))
+    if MODELS[held] is not _MODELS[kind]:
+        raise CorruptObject(f"It holds a {held}, and is given as {kind}.", remedy="Were two files swapped?")
+    with open_model(path, _MODELS[kind]) as model:
+        return _of_model(kind, model)
 
 
 def _of_model(kind: str, model: IrisModel) -> dict[str, NDArray[Any]]:
@@ -155,19 +164,15 @@ def _of_model(kind: str, model: IrisModel) -> dict[str, NDArray[Any]]:
     return {name: np.ascontiguousarray(getattr(model, name), dtype=dtype) for name, dtype in wanted.items()}
 
 
-def _of_image(kind: str, path: Path) -> dict[str, NDArray[Any]]:
-    pixels = first_image(path)
-    if kind == "mask":
-        return {"dq": pixels.astype(np.uint32)}
-    if kind != "nonlincoeff":
-        if pixels.ndim != 2:
-            raise CorruptObject(f"{path.name} has {pixels.ndim} axes, a {kind} reference has two.")
-        return {"data": pixels.astype(np.float32)}
-    if pixels.ndim != 3 or len(pixels) not in (IRIS_READOUT_PLANES, COEFFICIENTS):
-        raise CorruptObject(
-            f"{path.name} is {pixels.shape}, and no file of linearity coefficients.",
-            remedy="Give six planes a_0 to a_5, or the five planes of the C library iris_readout.",
-        )
-    planes = pixels.astype(np.float32)
-    coefficients = from_iris_readout(planes) if len(planes) == IRIS_READOUT_PLANES else planes
-    return {"coeffs": coefficients}
+def _of_image(kind: str, pixels: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    if kind == "nonlincoeff":
+        if pixels.ndim != 3 or len(pixels) not in (IRIS_READOUT_PLANES, COEFFICIENTS):
+            raise CorruptObject(
+                f"It is {pixels.shape}, and no file of linearity coefficients.",
+                remedy="Give six planes a_0 to a_5, or the five planes of the C library iris_readout.",
+            )
+        planes = pixels.astype(np.float32)
+        return {"coeffs": from_iris_readout(planes) if len(planes) == IRIS_READOUT_PLANES else planes}
+    if pixels.ndim != 2:
+        raise CorruptObject(f"It has {pixels.ndim} axes, a {kind} reference has two.")
+    return {"dq": pixels.astype(np.uint32)} if kind == "mask" else {"data": pixels.astype(np.float32)}

@@ -1,0 +1,16 @@
+"""Errors that say which file they are about: the readers of FITS know bytes, people know names."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from irisdrs.shared.errors import Fatal
+
+
+@contextmanager
+def about(path: Path) -> Iterator[None]:
+    """Put a file's name before whatever is wrong with it."""
+    try:
+        yield
+    except Fatal as error:
+        raise type(error)(f"{path}: {error.message}", remedy=error.remedy) from error
