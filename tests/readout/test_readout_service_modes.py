@@ -28,6 +28,7 @@ from irisdrs.shared.data.fits import open_model, to_bytes
 from irisdrs.shared.data.models import NonlinCoeffModel, RawFrameModel, ReadnoiseModel
 from irisdrs.shared.edge.edge import Edge
 from irisdrs.shared.edge.spool import Spool
+from irisdrs.shared.errors import Fatal
 from irisdrs.shared.events import Event, FrameReady, ReadWritten
 from irisdrs.shared.identifiers import Detector, SamplingMode
 from irisdrs.shared.identity import inputs_hash
@@ -243,5 +244,5 @@ async def test_the_command_fits_groups_as_the_service_does_and_in_other_modes_wh
     assert rates["two"] == pytest.approx(50 * ((49 + 64) / 2 - (1 + 4) / 2) / (6 * DT), rel=1e-6)
     assert rates["cds"] == pytest.approx(50 * 63 / (7 * DT), rel=1e-6)
     refused = fit("never.fits", "--group-reads", "5")
-    assert refused.exit_code == 2
-    assert "two groups of 5 reads do not fit" in refused.output.replace("\n", " ")
+    assert isinstance(refused.exception, Fatal)
+    assert "Two groups of 5 reads do not fit" in str(refused.exception)

@@ -119,7 +119,7 @@ def test_parameters_of_the_steps_are_the_options_of_the_command(
         header = one[0].header
         for keyword in ("ESTIMATR", "JUMPTEST", "JUMPSIG", "INTVREJ", "S_REJECT", "S_JUMP", "READUSED", "R_GAIN"):
             assert header[keyword] == other[0].header[keyword], keyword
-        assert (header["ESTIMATR"], header["INTVREJ"], header["S_REJECT"]) == ("least-squares", 2, "COMPLETE")
+        assert (header["ESTIMATR"], header["INTVREJ"], header["S_REJECT"]) == ("LEAST-SQUARES", 2, "COMPLETE")
 
 
 def foreign(path: Path) -> Path:

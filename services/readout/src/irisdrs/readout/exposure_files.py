@@ -16,6 +16,7 @@ from irisdrs.shared.data.fits import decode_read, image_shape, open_ramp, read_h
 from irisdrs.shared.data.models import RampModel
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import Fatal, ReadConflict
+from irisdrs.shared.identifiers import SamplingMode
 
 
 def open_exposure(files: Sequence[Path], read_time_s: float | None = None, resets: Sequence[str] = ()) -> ExposureReads:
@@ -89,6 +90,7 @@ def _of_reads(files: Sequence[Path]) -> ExposureReads:
         crds_parameters=first.crds_parameters(),
         expected=first.reads * first.ramps,
         mode=Mode(first.sampling_mode),
+        group_reads=first.group_reads if first.sampling_mode is SamplingMode.MCDS else None,
         reset=first.started_at,
         window=first.window,
         guide_windows=first.guide_windows,
@@ -108,16 +110,27 @@ def _headers(files: Sequence[Path]) -> list[_Read]:
     return found
 
 
+def _exposure_of(header: ReadHeader) -> tuple[object, ...]:
+    """What all reads of an exposure have in common."""
+    sampling = header.sampling_mode, header.group_reads, header.reads, header.ramps, header.read_interval_s
+    return header.exposure_id, header.shape, header.window, sampling
+
+
 def _check_identity(reads: Sequence[_Read]) -> None:
     first = reads[0].header
     seen: dict[object, Path] = {}
     for read in reads:
         header = read.header
-        if (header.exposure_id, header.shape, header.window) != (first.exposure_id, first.shape, first.window):
+        if _exposure_of(header) != _exposure_of(first):
             raise Fatal(
                 f"{read.path} is of {header.exposure_id}, {reads[0].path} of {first.exposure_id}, "
-                "or one is of another window than the other.",
+                "or one is of another window or sampling than the other.",
                 remedy="Give the reads of one exposure of one detector, in one window.",
+            )
+        if header.read > header.reads or header.ramp > header.ramps:
+            raise Fatal(
+                f"{read.path} is read {header.read} of {header.reads}, ramp {header.ramp} of {header.ramps}.",
+                remedy="Look at READ_NO, NUMREADS and their like in its header.",
             )
         if header.read_id in seen:
             other = seen[header.read_id]

@@ -77,6 +77,8 @@ class ExposureReads:
         Reads that the exposure should have.
     mode : Mode
         Sampling mode that it was taken for.
+    group_reads : int, optional
+        For MCDS: reads in each of the two groups.
     reset : datetime, optional
         Reset of the first ramp (UTC), if known.
     window : Window, optional
@@ -91,6 +93,7 @@ class ExposureReads:
     crds_parameters: Mapping[str, str]
     expected: int
     mode: Mode = Mode.UTR
+    group_reads: int | None = None
     reset: datetime | None = None
     window: Window | None = None
     guide_windows: tuple[Window, ...] = field(default=())

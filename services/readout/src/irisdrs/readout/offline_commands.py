@@ -49,7 +49,9 @@ def fit(
     mode: Annotated[
         Mode | None, typer.Option(help="Sampling mode; by default the reads' own, of a foreign ramp UTR")
     ] = None,
-    group_reads: Annotated[int | None, typer.Option(help="MCDS: reads of each of the two groups", min=1)] = None,
+    group_reads: Annotated[
+        int | None, typer.Option(help="MCDS: reads of each of the two groups; by default the reads' own", min=1)
+    ] = None,
     estimator: Annotated[
         RampEstimator | None,
         typer.Option(help="UTR: how reads become a rate; by default likelihood up to 150 reads, then optimal"),

@@ -51,8 +51,8 @@ def frame_model(
     meta.bunit_data = "DN/s"
     meta.exposure.sampling_mode = str(choices.mode)
     meta.exposure.reads_used, meta.exposure.reads_expected = reads_used(exposure, choices), exposure.expected
-    meta.sampling.estimator, meta.sampling.jump_test = choices.name, str(choices.jumps)
-    meta.sampling.jump_sigma, meta.sampling.group_reads = choices.jump_sigma, choices.group_reads
+    meta.exposure.estimator, meta.exposure.group_reads = choices.name.upper(), choices.group_reads
+    meta.sampling.jump_test, meta.sampling.jump_sigma = str(choices.jumps), choices.jump_sigma
     meta.sampling.rejected_reads = exposure.number - exposure.used
     meta.sampling.rejected_intervals = exposure.rejected_intervals
     for step, status in steps.items():

@@ -73,6 +73,7 @@ def of_ramp(ramp: RampModel) -> ExposureReads:
         crds_parameters={} if foreign else ramp.get_crds_parameters(),
         expected=int(expected),
         mode=Mode(_said(meta.exposure.sampling_mode) or Mode.UTR) if not foreign else Mode.UTR,
+        group_reads=_said(meta.exposure.group_reads) if not foreign else None,
         reset=_reset(meta.observation),
         window=_window(meta.subarray, (rows, columns)),
         guide_windows=_guide_windows(ramp),
