@@ -57,6 +57,15 @@ def latch(flags: np.uint8, count: np.uint16, threshold: np.uint16) -> np.uint8:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def update(
+    value: np.float32, mean: np.float32, comoment: np.float32, gain: np.float32, lever: np.float32
+) -> tuple[np.float32, np.float32]:
+    """Running mean and co-moment with one more value; gain and lever 0 leave it out, 1 and 0 begin anew."""
+    new_mean = mean + gain * (value - mean)
+    return new_mean, comoment + lever * (value - new_mean)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def fold_rows(
     read: NDArray[np.uint16],
     threshold: NDArray[np.uint16],
@@ -110,9 +119,7 @@ def fold_rows(
             )
             used_gain = gain if good else np.float32(0)
             used_lever = lever if good else np.float32(0)
-            new_mean = mean[y, x] + used_gain * (above - mean[y, x])
-            mean[y, x] = new_mean
-            comoment[y, x] += used_lever * (above - new_mean)
+            mean[y, x], comoment[y, x] = update(above, mean[y, x], comoment[y, x], used_gain, used_lever)
             number[y, x] += np.uint16(1) if good else np.uint16(0)
             flags[y, x] = latched
 
@@ -139,33 +146,80 @@ def first_rows(
 @njit(nogil=True, cache=True, error_model="numpy")
 def stands_out(
     difference: np.float32,
-    interval: np.float32,
     comoment: np.float32,
     moment: np.float32,
     read_noise: np.float32,
     gain: np.float32,
+    interval: np.float32,
+    least_moment: np.float32,
     limit_sigma: np.float32,
 ) -> np.bool_:
     """Two-point jump test: whether a read is further from the one before than slope and noise explain.
 
     With the slope f = C / T (DN/s) and the interval h (s), |d - f h| > limit sqrt(2 sr^2 + max(f h, 0) / g); squared,
-    and without a division.
+    and without a division. A slope of too few reads explains nothing.
     """
     expected = comoment * interval
     excess = difference * moment - expected
     noise = moment * np.float32(2) * read_noise * read_noise * gain + max(expected, np.float32(0))
-    return excess * excess * gain > limit_sigma * limit_sigma * moment * noise
+    is_far = excess * excess * gain > limit_sigma * limit_sigma * moment * noise
+    return is_far & (moment >= least_moment)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def choose_factors(
-    good: np.bool_, jumps: np.bool_, step: np.float32, lever: np.float32
-) -> tuple[np.float32, np.float32]:
-    """Gain of the mean and lever of the co-moment: 1 and 0 begin a segment, 0 and 0 leave the read out."""
-    used_step = np.float32(1) if jumps else step
-    used_step = used_step if good else np.float32(0)
-    used_lever = lever if good & (not jumps) else np.float32(0)
-    return used_step, used_lever
+def even_factors(
+    reads: np.float32, half_interval: np.float32, twelfth: np.float32
+) -> tuple[np.float32, np.float32, np.float32]:
+    """Gain of the mean, lever of the co-moment, and T of a segment of evenly spaced reads before the latest.
+
+    Parameters
+    ----------
+    reads : float32
+        -1 for a segment that begins after the latest.
+    half_interval, twelfth : float32
+        Half of the interval (s), and a twelfth of its square.
+    """
+    number = reads + np.float32(1)
+    lever = number * half_interval if reads > np.float32(0) else np.float32(0)
+    return np.float32(1) / number, lever, (reads * reads - np.float32(1)) * reads * twelfth
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def fold_into_segment(
+    count: np.uint16,
+    threshold: np.uint16,
+    flags: np.uint8,
+    value: np.float32,
+    mean: np.float32,
+    comoment: np.float32,
+    factors: tuple[np.float32, np.float32],
+    jumps: np.bool_,
+) -> tuple[np.float32, np.float32, np.uint8]:
+    """Mean and co-moment with one more read; and 1 if a segment ends with it or before it, else 0.
+
+    A jump begins a segment. A read that is saturated, or 0, is left out, and so is what follows saturation.
+
+    Parameters
+    ----------
+    count, threshold : uint16
+        Raw count, and the smallest saturated one.
+    flags : uint8
+        Of the ramp, before the read.
+    value, mean, comoment : float32
+        Linearised read above the first, DN; mean of the segment, DN; co-moment, DN s.
+    factors : (float32, float32)
+        Gain of the mean and lever of the co-moment.
+    jumps : bool
+        Whether the read stands out.
+    """
+    is_open = (flags & _SATURATED) == 0
+    bad = (count >= threshold) | (count == 0)
+    good = is_open & (not bad)
+    gain = np.float32(1) if jumps else factors[0]
+    gain = gain if good else np.float32(0)
+    lever = factors[1] if good & (not jumps) else np.float32(0)
+    new_mean, new_comoment = update(value, mean, comoment, gain, lever)
+    return new_mean, new_comoment, np.uint8(1) if is_open & (bad | jumps) else np.uint8(0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -231,43 +285,31 @@ def fold_segment_rows(
     half_interval, twelfth = interval / np.float32(2), interval * interval / np.float32(12)
     blocks = np.zeros((columns + 7) // 8, np.uint64)  # eight pixels at a time: most rows have few events
     event = blocks.view(np.uint8)
-    row = np.zeros((4, columns + _APART), np.float32)
-    value, step, lever, moment = row[0], row[1], row[2], row[3]
+    row = np.zeros((3, columns + _APART), np.float32)
+    limits = interval, least_moment, limit_sigma
     for y in range(start, stop):
-        # With even intervals the factors are arithmetic; looking them up pixel by pixel is no vector instruction.
-        if even:
-            for x in range(columns):
-                n = np.float32(latest) - np.float32(begin[y, x])
-                step[x] = np.float32(1) / (n + np.float32(1))
-                lever[x] = (n + np.float32(1)) * half_interval if n > np.float32(0) else np.float32(0)
-                moment[x] = (n * n - np.float32(1)) * n * twelfth
-        else:
+        if not even:  # arithmetic otherwise; looking factors up is no vector instruction, and goes ahead
             for x in range(columns):
                 for i in range(3):
-                    row[i + 1, x] = tables[i, begin[y, x]]
+                    row[i, x] = tables[i, begin[y, x]]
         for x in range(columns):
-            value[x] = (
+            if even:
+                step, lever, moment = even_factors(np.float32(latest) - np.float32(begin[y, x]), half_interval, twelfth)
+            else:
+                step, lever, moment = row[0, x], row[1, x], row[2, x]
+            v = (
                 linearised(
                     read[y, x], column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x]
                 )
                 - first[y, x]
             )
-        for x in range(columns):
-            v, count = value[x], read[y, x]
-            known = closed_moment[y, x] + moment[x]
-            jumps = (
-                stands_out(v - last[y, x], interval, comoment[y, x], known, read_noise[y, x], gain[y, x], limit_sigma)
-                & (known >= least_moment)
-                & (lever[x] > np.float32(0))
+            jumps = (lever > np.float32(0)) & stands_out(
+                v - last[y, x], comoment[y, x], closed_moment[y, x] + moment, read_noise[y, x], gain[y, x], *limits
             )
-            open_ramp = (flags[y, x] & _SATURATED) == 0
-            bad = (count >= threshold[y, x]) | (count == 0)
-            used_step, used_lever = choose_factors(open_ramp & (not bad), jumps, step[x], lever[x])
-            new_mean = mean[y, x] + used_step * (v - mean[y, x])
             last[y, x] = v
-            mean[y, x] = new_mean
-            comoment[y, x] += used_lever * (v - new_mean)
-            event[x] = np.uint8(1) if open_ramp & (bad | jumps) else np.uint8(0)
+            mean[y, x], comoment[y, x], event[x] = fold_into_segment(
+                read[y, x], threshold[y, x], flags[y, x], v, mean[y, x], comoment[y, x], (step, lever), jumps
+            )
         for block in range(len(blocks)):
             if blocks[block] == 0:
                 continue
