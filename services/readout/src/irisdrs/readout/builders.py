@@ -153,8 +153,9 @@ class FitBuilder:
 
     def close(self, flags: Quality = Quality.GOOD) -> RateFrame:
         """Fit the last ramp, and add the ramps."""
+        self._live = None
         fits = self._fits + self._end_ramp()
-        self._fits, self._ring, self._live = [], None, None
+        self._fits, self._ring = [], None
         if not fits:
             raise RuntimeError("an exposure without a read has no frame")
         # One ramp may be all that came of several: what was planned decides how they are added.
