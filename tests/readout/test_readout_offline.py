@@ -229,6 +229,7 @@ def test_what_is_chosen_when_nothing_is_said() -> None:
     assert (long.estimator, long.jumps, long.weights) == (RampEstimator.OPTIMAL, JumpTest.NONE, RampWeights.TIME)
     assert settled(Choices(Mode.CDS), 2).jumps is JumpTest.NONE
     assert settled(Choices(Mode.UTR, jumps=JumpTest.TWO_POINT), 151).estimator is RampEstimator.LIKELIHOOD
+    assert settled(Choices(Mode.UTR, weights=RampWeights.VARIANCE), 151).estimator is RampEstimator.LIKELIHOOD
     long_ramp = exposure(np.ones((151, 1, 1), np.uint16), times=np.arange(151.0))
     long_ramp.ramps[0].use_interval[7] = False
     assert settle(Choices(Mode.UTR), long_ramp).estimator is RampEstimator.LIKELIHOOD, "a fold leaves out no interval"

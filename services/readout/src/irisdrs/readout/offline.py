@@ -99,7 +99,11 @@ def settle(choices: Choices, exposure: ExposureReads) -> Choices:
     """
     utr = choices.mode is Mode.UTR
     reads = max(len(ramp.times_s) for ramp in exposure.ramps)
-    exact = exposure.rejected_intervals > 0 or choices.jumps not in (None, JumpTest.NONE)
+    exact = (
+        exposure.rejected_intervals > 0
+        or choices.jumps not in (None, JumpTest.NONE)
+        or choices.weights is RampWeights.VARIANCE
+    )
     default = RampEstimator.LIKELIHOOD if exact else default_estimator(reads)
     estimator = choices.estimator or (default if utr else None)
     own = exposure.group_reads if choices.mode is Mode.MCDS else None
