@@ -49,6 +49,27 @@ def linearised(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def above_first(
+    count: np.uint16,
+    column_offset: np.float32,
+    row_offset: np.float32,
+    first: np.float32,
+    a1: np.float32,
+    a2: np.float32,
+    a3: np.float32,
+    a4: np.float32,
+    a5: np.float32,
+) -> np.float32:
+    """Signal of a raw count above the linearised first read, DN.
+
+    The first read is subtracted before the polynomial adds its few per cent: a difference of two linearised counts of
+    30 000 DN has their rounding, 2e-3 DN.
+    """
+    x = np.float32(count) - column_offset - row_offset
+    return (x - first) + x * ((a1 - np.float32(1)) + x * (a2 + x * (a3 + x * (a4 + x * a5))))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def latch(flags: np.uint8, count: np.uint16, threshold: np.uint16) -> np.uint8:
     """Flags of a ramp after a raw count: what was set stays, SATURATED and AD_FLOOR come."""
     saturated = _SATURATED if count >= threshold else np.uint8(0)
@@ -113,9 +134,16 @@ def fold_rows(
             count = read[y, x]
             latched = latch(flags[y, x], count, threshold[y, x])
             good = latched == 0
-            above = (
-                linearised(count, column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
-                - first[y, x]
+            above = above_first(
+                count,
+                column_offset[x],
+                row_offset[y],
+                first[y, x],
+                a1[y, x],
+                a2[y, x],
+                a3[y, x],
+                a4[y, x],
+                a5[y, x],
             )
             used_gain = gain if good else np.float32(0)
             used_lever = lever if good else np.float32(0)
@@ -297,11 +325,16 @@ def fold_segment_rows(
                 step, lever, moment = even_factors(np.float32(latest) - np.float32(begin[y, x]), half_interval, twelfth)
             else:
                 step, lever, moment = row[0, x], row[1, x], row[2, x]
-            v = (
-                linearised(
-                    read[y, x], column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x]
-                )
-                - first[y, x]
+            v = above_first(
+                read[y, x],
+                column_offset[x],
+                row_offset[y],
+                first[y, x],
+                a1[y, x],
+                a2[y, x],
+                a3[y, x],
+                a4[y, x],
+                a5[y, x],
             )
             jumps = (lever > np.float32(0)) & stands_out(
                 v - last[y, x], comoment[y, x], closed_moment[y, x] + moment, read_noise[y, x], gain[y, x], *limits
@@ -363,9 +396,16 @@ def fold_sum_rows(
             count = read[y, x]
             latched = latch(flags[y, x], count, threshold[y, x])
             good = latched == 0
-            v = (
-                linearised(count, column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
-                - first[y, x]
+            v = above_first(
+                count,
+                column_offset[x],
+                row_offset[y],
+                first[y, x],
+                a1[y, x],
+                a2[y, x],
+                a3[y, x],
+                a4[y, x],
+                a5[y, x],
             )
             above[x] = v if good else np.float32(0)
             number[y, x] += np.uint16(1) if good else np.uint16(0)
