@@ -260,7 +260,7 @@ def test_planes_mean_what_those_of_the_stream_mean(begin: Begin) -> None:
 def _with_gain(gain: NDArray[np.float32]) -> Calibration:
     flags = np.zeros(SHAPE, np.uint32)
     flags[9, 9] = Quality.HOT | Quality.DO_NOT_USE
-    return detector(SHAPE, noise=NOISE, border=4, gain=gain, mask=flags)  # type: ignore[arg-type]
+    return detector(SHAPE, noise=NOISE, border=4, gain=gain, mask=flags)
 
 
 def test_uneven_and_late_times_are_the_whole_covariance_of_these_times(begin: Begin) -> None:
