@@ -148,8 +148,10 @@ def test_the_times_of_a_foreign_ramp_are_given_or_said(tmp_path: Path) -> None:
         with pytest.raises(Fatal, match=reason):
             open_exposure([silent], 0.5, resets)
     for wrong in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(Fatal, match="how long a read takes"):
+        with pytest.raises(Fatal, match="A read cannot take"):
             open_exposure([silent], wrong)
+    with pytest.raises(Fatal, match="does not say how long a read takes"):
+        open_exposure([silent])
 
 
 def test_reads_that_are_not_of_one_exposure_say_so(bench: Any, tmp_path: Path) -> None:

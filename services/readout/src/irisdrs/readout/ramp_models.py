@@ -31,7 +31,9 @@ def timed(ramp: RampModel, read_time_s: float | None, resets: Sequence[str]) -> 
     if read_time_s is not None or not ramp.hasattr("read_times"):
         if cadence is None or not (np.isfinite(cadence) and cadence > 0):
             raise Fatal(
-                f"The ramp's file does not say how long a read takes, or it takes {cadence} s.",
+                "The ramp's file does not say how long a read takes."
+                if cadence is None
+                else f"A read cannot take {cadence} s.",
                 remedy="Give the time from one read to the next, seconds: --read-time.",
             )
         made.meta.exposure.read_interval = cadence
