@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tests.benchmarks.readout.figures import Figure
 from tests.benchmarks.readout.peers import stcal_fit
-from tests.benchmarks.readout.scene import ramp_of, strike
+from tests.benchmarks.readout.scene import SCIENCE, ramp_of, strike
 from tests.benchmarks.readout.timing import Turns
 
 from irisdrs.readout.backend import Processor, RateFrame
@@ -30,8 +30,7 @@ def fit_in_turns(processor: Processor, calibration: Calibration, reads: int) -> 
     shape = (calibration.gain.shape[0], calibration.gain.shape[1])
     times = np.arange(1, reads + 1).astype(np.float64) * READ_TIME_S
     ramp = ramp_of(reads, shape)
-    peer = (min(PEER_SHAPE[0], shape[0]), min(PEER_SHAPE[1], shape[1]))
-    likely = stcal_fit(ramp[:, : peer[0], : peer[1]], "LIKELY")
+    pixels = ramp[:, SCIENCE[0], SCIENCE[1]][:, : PEER_SHAPE[0], : PEER_SHAPE[1]]
     rows = min(ROWS, shape[0])
     part, struck = calibration.cut(_rows(calibration, rows)), ramp[:, :rows].copy()
     strike(struck, HIT)
@@ -39,7 +38,7 @@ def fit_in_turns(processor: Processor, calibration: Calibration, reads: int) -> 
     works: dict[str, tuple[Callable[[], object], int]] = {
         "likelihood": (_fit(processor, ramp[:, :rows].copy(), part, times, JumpTest.NONE), struck.size),
         "hit": (_fit(processor, struck, part, times, JumpTest.LIKELIHOOD), struck.size),
-        "LIKELY": (likely, peer[0] * peer[1] * reads),
+        "LIKELY": (stcal_fit(pixels, "LIKELY"), pixels.size),
     }
     for work, _ in works.values():
         work()

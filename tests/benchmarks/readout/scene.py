@@ -6,12 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irisdrs.readout.calibration import Calibration, calibrate_for
-from irisdrs.shared.instrument import READ_TIME_S
+from irisdrs.shared.instrument import READ_TIME_S, REFERENCE_PIXEL_BORDER
 
 GAIN, NOISE, RATE, PEDESTAL = 2.0, 8.0, 40.0, 5000.0
 #: Fraction of the pixels that cosmic rays hit during a ramp, and what each leaves, DN. Five particles a square
 #: centimetre and second on 38 cm^2, with three pixels each, hit 0.08% in 22 s.
 HIT, HIT_DN = 0.001, 500
+#: Pixels that see the sky, and reference pixels.
+SCIENCE = np.s_[REFERENCE_PIXEL_BORDER:-REFERENCE_PIXEL_BORDER, REFERENCE_PIXEL_BORDER:-REFERENCE_PIXEL_BORDER]
 #: Rows that are simulated with noise of their own; a taller frame repeats them.
 SIMULATED_ROWS = 128
 
@@ -43,7 +45,9 @@ def reads_of(shape: tuple[int, int], number: int) -> Iterator[NDArray[np.uint16]
     for k in range(number):
         struck = rng.integers(0, signal.size, round(HIT * signal.size / number))
         signal.flat[struck] += np.uint16(HIT_DN)
-        yield np.roll(noise, 97 * k, 0) + signal + np.uint16(round(RATE * READ_TIME_S * k))
+        read = np.roll(noise, 97 * k, 0)
+        read[SCIENCE] += signal[SCIENCE] + np.uint16(round(RATE * READ_TIME_S * k))
+        yield read
 
 
 def ramp_of(reads: int, shape: tuple[int, int]) -> NDArray[np.uint16]:
@@ -51,12 +55,15 @@ def ramp_of(reads: int, shape: tuple[int, int]) -> NDArray[np.uint16]:
     rng = np.random.default_rng(5)
     rows = min(SIMULATED_ROWS, shape[0])
     ramp = np.empty((reads, *shape), np.uint16)
-    signal = np.zeros((rows, shape[1]))
+    signal, border = np.zeros((rows, shape[1])), REFERENCE_PIXEL_BORDER
     for k in range(reads):
         signal += rng.poisson(RATE * GAIN * READ_TIME_S, signal.shape) / GAIN
-        read = np.rint(PEDESTAL + signal + rng.normal(0, NOISE, signal.shape)).astype(np.uint16)
+        noise = PEDESTAL + rng.normal(0, NOISE, signal.shape)
+        light, dark = (np.rint(counts).astype(np.uint16) for counts in (noise + signal, noise))
+        light[:, :border], light[:, -border:] = dark[:, :border], dark[:, -border:]
         for start in range(0, shape[0], rows):
-            ramp[k, start : start + rows] = read[: shape[0] - start]
+            ramp[k, start : start + rows] = light[: shape[0] - start]
+        ramp[k, :border], ramp[k, -border:] = dark[:border], dark[-border:]
     return ramp
 
 
