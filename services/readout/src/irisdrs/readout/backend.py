@@ -264,10 +264,12 @@ class Processor:
         calibration = state.calibration
         if state.mode is Mode.SINGLE:
             flags |= Quality.UNRELIABLE_SLOPE  # a level by a time, with the level after the reset in it
-        dq = calibration.dq | np.uint32(flags)
-        self._rows(
-            dq.shape[0],
-            lambda start, stop: close_rows(
+        dq, saturated = np.empty_like(calibration.dq), list[int]()
+        science_rows, science_columns = calibration.science
+
+        def close(start: int, stop: int) -> None:
+            np.bitwise_or(calibration.dq[start:stop], np.uint32(flags), out=dq[start:stop])
+            close_rows(
                 calibration.gain,
                 calibration.read_noise,
                 sums.seen,
@@ -278,15 +280,18 @@ class Processor:
                 dq,
                 start,
                 stop,
-            ),
-        )
+            )
+            rows = slice(max(start, science_rows.start), min(stop, science_rows.stop))
+            saturated.append(int(np.count_nonzero(sums.seen[rows, science_columns] & np.uint8(Quality.SATURATED))))
+
+        self._rows(dq.shape[0], close)
         return RateFrame(
             data=sums.signal,
             err=sums.weight,
             var_poisson=sums.poisson,
             var_rnoise=sums.rnoise,
             dq=dq,
-            saturated_fraction=_saturated_fraction(sums.seen[calibration.science]),
+            saturated_fraction=float(sum(saturated) / max(sums.seen[calibration.science].size, 1)),
         )
 
     def fit(
@@ -346,7 +351,3 @@ def _thinned(science: tuple[slice, slice], step: int) -> tuple[slice, slice]:
     """The same pixels when every so many rows and columns are left."""
     rows, columns = (slice(-(-part.start // step), -(-part.stop // step)) for part in science)
     return rows, columns
-
-
-def _saturated_fraction(science: NDArray[np.uint8]) -> float:
-    return float(np.mean((science & np.uint8(Quality.SATURATED)) != 0)) if science.size else 0.0
