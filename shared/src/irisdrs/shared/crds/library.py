@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import crds
+from crds.core import utils
 
 from irisdrs.shared.crds.cache import Cache, context_in_force
+from irisdrs.shared.crds.mappings import CRDS_LOCK
 from irisdrs.shared.crds.registration import OBSERVATORY, client_environment, register
 from irisdrs.shared.errors import MissingReference
 
@@ -63,7 +65,7 @@ def _ask_crds(
         raise MissingReference(f"The CRDS cache {cache} holds no context.", remedy="Is it the right folder?")
     header = {name.upper(): value for name, value in parameters.items()}
     try:
-        with _environment(client_environment(cache)):
+        with CRDS_LOCK, _environment(client_environment(cache)), _nothing_remembered():
             answers = crds.getreferences(header, reftypes=wanted, context=context, observatory=OBSERVATORY)
     except (Exception, SystemExit) as error:
         raise MissingReference(f"CRDS cannot choose {', '.join(wanted)} under {context}: {error}") from error
@@ -74,6 +76,16 @@ def _ask_crds(
             remedy="Give files of your own for them.",
         )
     return {kind: Path(answers[kind]) for kind in wanted}, context
+
+
+@contextmanager
+def _nothing_remembered() -> Iterator[None]:
+    """What the client remembers of mappings has their names only: another cache may have others of the same names."""
+    utils.clear_function_caches()
+    try:
+        yield
+    finally:
+        utils.clear_function_caches()
 
 
 @contextmanager

@@ -1,0 +1,29 @@
+"""References for the command line from caches on disk."""
+
+from pathlib import Path
+
+import pytest
+
+from irisdrs.shared.crds.context import build_context
+from irisdrs.shared.crds.library import Library
+from irisdrs.shared.errors import MissingReference
+from irisdrs.shared.testing.references import write_reference, write_references
+
+GAIN = {
+    "META.INSTRUMENT.NAME": "IRIS",
+    "META.INSTRUMENT.DETECTOR": "IMG1",
+    "META.OBSERVATION.DATE": "2034-08-01",
+    "META.OBSERVATION.TIME": "05:00:00",
+}
+
+
+def test_two_caches_with_a_context_of_the_same_name_are_kept_apart(tmp_path: Path) -> None:
+    whole, small = tmp_path / "whole", tmp_path / "small"
+    context = build_context(small, [write_reference(tmp_path / "mask.fits", "mask")])
+    assert build_context(whole, write_references(tmp_path)) == context
+    with pytest.raises(MissingReference):
+        Library({}, small, context).choose(GAIN, ["gain"])
+    found, under = Library({}, whole, context).choose(GAIN, ["gain"])
+    assert (found["gain"].is_relative_to(whole), under) == (True, context)
+    with pytest.raises(MissingReference):
+        Library({}, small, context).choose(GAIN, ["gain"])
