@@ -267,7 +267,7 @@ async def test_reads_of_a_window_become_a_frame_of_it(
 
 def test_an_exposure_is_of_one_window(processor: Processor, tmp_path: Path) -> None:
     first = read_header_of((8, 16)).model_copy(update={"subarray": Subarray.SUB_ARRAY, "origin": (3, 40)})
-    sampling = Sampling(mode=SamplingMode.UTR, reads=2, ramps=1, read_time_s=1.0, shape=(8, 16))
+    sampling = Sampling(mode=SamplingMode.UTR, reads=2, ramps=2, read_time_s=1.0, shape=(8, 16))
     exposure = Exposure(Membership(first.exposure_id, sampling), first.night, estimation_of(sampling))
     exposure.calibration = detector().cut(Window(3, 11, 40, 56))
     pixels = np.zeros((8, 16), np.uint16)

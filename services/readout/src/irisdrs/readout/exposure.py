@@ -12,6 +12,7 @@ from irisdrs.readout.builders import FrameBuilder, begin_frame
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.estimation import Estimation
 from irisdrs.readout.membership import Membership, Slot
+from irisdrs.readout.planned import check_planned
 from irisdrs.readout.preview import step_for
 from irisdrs.readout.ring import Room
 from irisdrs.shared.data.fits import decode_read
@@ -63,7 +64,7 @@ class Exposure:
     completed_by: str = ""
 
     def decode(self, slot: Slot, data: bytes) -> Decoded:
-        """Decode a read and check that it is the one that its key says.
+        """Decode a read and check that it is the one that its key says, taken as its exposure was announced.
 
         Raises
         ------
@@ -76,6 +77,7 @@ class Exposure:
                 f"The object of {self.membership.exposure} ramp {slot[0]} read {slot[1]} says it is {header.read_id}.",
                 remedy="Restore the right object, then re-drive.",
             )
+        check_planned(header, self.night, self.membership.sampling)
         if self.builder is not None and self.header is not None and _place(header) != _place(self.header):
             raise CorruptObject(
                 f"{header.read_id} says another window of the detector than the first read of its exposure: "

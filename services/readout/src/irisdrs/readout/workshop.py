@@ -120,10 +120,14 @@ class Workshop:
                 data = await self._store.get(ref)
                 decoded = await self._in_thread(exposure.decode, slot, data)
             except (CorruptObject, WrongShape) as error:
-                _log.error("read left out", exposure=str(exposure.membership.exposure), slot=slot, problem=str(error))
-                exposure.membership.lost[slot] = error.with_traceback(None)  # else it holds the sums, and the ring
+                _leave_out(exposure, slot, error)
                 continue
-            await self._prepare(exposure, decoded)
+            try:
+                await self._prepare(exposure, decoded)
+            except WrongShape as error:  # its window is not on the detector
+                exposure.references = {}  # those of its header: the next read says which
+                _leave_out(exposure, slot, error)
+                continue
             pixels, header = decoded
             try:
                 builder = exposure.builder or exposure.open(
@@ -195,6 +199,8 @@ class Workshop:
 
         Raises
         ------
+        WrongShape
+            If the read says a window that the detector has not got.
         MissingReference, CorruptObject, Fatal
             If there is a reference or the plan of the observation missing. The read stays known, and is folded when
             the next event finds the references.
@@ -232,3 +238,8 @@ class Workshop:
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _leave_out(exposure: Exposure, slot: Slot, error: CorruptObject | WrongShape) -> None:
+    _log.error("read left out", exposure=str(exposure.membership.exposure), slot=slot, problem=str(error))
+    exposure.membership.lost[slot] = error.with_traceback(None)  # else it holds the sums, and the ring
