@@ -13,7 +13,7 @@ from tests.readout.test_readout_exact_frames import retaken
 from irisdrs.readout.planned import check_planned
 from irisdrs.readout.warming import read_header_of
 from irisdrs.shared.data.read_header import ReadHeader
-from irisdrs.shared.errors import CorruptObject, ReadConflict, WrongShape
+from irisdrs.shared.errors import CorruptObject, Fatal
 from irisdrs.shared.events import Event, FrameReady, ProcessingFailed
 from irisdrs.shared.identifiers import SamplingMode, Subarray
 from irisdrs.shared.observation import Sampling
@@ -67,7 +67,7 @@ async def told(handlers: Any, events: Sequence[Event]) -> tuple[list[FrameReady]
     for event in events:
         try:
             answers = await handlers.handlers()[type(event)](event)
-        except (CorruptObject, WrongShape, ReadConflict) as problem:
+        except Fatal as problem:
             said.append(problem.message)
             continue
         frames += [answer for answer in answers if isinstance(answer, FrameReady)]
@@ -86,6 +86,29 @@ async def test_a_first_read_that_lies_is_left_out_and_all_others_are_used(bench:
     (frame,) = frames
     assert (frame.reads_used, frame.night) == (7, bench.plan.night)
     assert len(said) == 1
+    (tmp_path / "store" / frame.object.key).unlink()
+    again, _ = await told(bench.new_handlers(), [bench.ended])
+    assert [one.object for one in again] == [frame.object]
+
+
+@pytest.mark.parametrize(
+    "lie", [{"read_time_s": 8.0}, {"subarray": Subarray.SUB_ARRAY}, {"filter": "K"}], ids=["time", "window", "filter"]
+)
+async def test_what_a_lie_has_cost_comes_back_when_the_lie_is_found(
+    bench: Any, tmp_path: Path, lie: dict[str, object]
+) -> None:
+    def change(pixels: NDArray[np.uint16], header: ReadHeader) -> tuple[NDArray[np.uint16], ReadHeader]:
+        return pixels, header.model_copy(update=lie if (header.ramp, header.read) == (1, 1) else {})
+
+    truth = (tmp_path / "store" / bench.reads[0].object.key).read_bytes()
+    events = await retaken(bench, tmp_path / "store", change)
+    handlers = bench.new_handlers()
+    await told(handlers, events)
+    (tmp_path / "store" / bench.reads[0].object.key).write_bytes(truth)
+    frames, said = await told(handlers, [bench.reads[0]])
+    assert any("two contents" in words for words in said)
+    (frame,) = frames
+    assert frame.reads_used == 7
     (tmp_path / "store" / frame.object.key).unlink()
     again, _ = await told(bench.new_handlers(), [bench.ended])
     assert [one.object for one in again] == [frame.object]

@@ -134,6 +134,7 @@ class Exposure:
         """Forget what was folded and announced: the reads that are used have changed."""
         self.membership.start_again()
         self.builder, self.announced, self.completed_by = None, None, ""
+        self.references, self.calibration = {}, None  # the first read, which decides them, may be another
 
     def give_way(self) -> None:
         """Give up everything large: another exposure of the detector has begun. The store has it all."""

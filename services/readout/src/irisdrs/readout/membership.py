@@ -106,9 +106,11 @@ class Membership:
         return late or any(slot in self.lost for slot in self.used)
 
     def start_again(self) -> None:
-        """Forget what was folded."""
+        """Forget what was folded, and what was found wrong on the way: some of it may be due to reads used till now."""
         self.position = 0
         self.used = {}
+        # Two contents are a fact of the store; all else is found again, as by a process that remembers nothing.
+        self.lost = {slot: problem for slot, problem in self.lost.items() if isinstance(problem, ReadConflict)}
 
     def inputs(self) -> tuple[tuple[str, str], ...]:
         """(role, SHA-256) of the reads that are used."""
