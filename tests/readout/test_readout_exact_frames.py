@@ -234,6 +234,22 @@ async def test_a_late_read_makes_the_frame_that_it_had_made_in_time(
     assert [frame.object for frame in await stock.tell(handlers, late)] == [reference.object]
 
 
+async def test_each_late_read_makes_a_new_version_at_once_and_holds_nothing(bench: Any, tmp_path: Path) -> None:
+    reference, _ = await calm_frame(bench, tmp_path / "store")
+    stock, room = Stock(bench, tmp_path / "store"), Room(DEFAULT_BYTES, tmp_path)
+    stock.hide()
+    handlers = bench.new_handlers(room=room)
+    missing = [bench.reads[2], bench.reads[0], bench.reads[5]]
+    rest = [event for event in bench.events if event not in missing]
+    frames = [frame for event in rest for frame in await stock.tell(handlers, event)]
+    for late in missing:
+        frames += await stock.tell(handlers, late)
+        assert comes_to(room, 0)
+    assert [frame.reads_used for frame in frames] == [5, 6, 7, 8]
+    assert frames[-1].object == reference.object
+    assert await tell_all(handlers, [bench.ended]) == []
+
+
 @PATHS
 async def test_a_frame_without_a_read_is_the_same_however_the_read_is_missing(
     bench: Any, tmp_path: Path, exact_reads: int

@@ -35,6 +35,8 @@ class Exposure:
     estimation : Estimation
         How its reads become a frame.
     aborted : bool
+    closed : bool
+        Its end has been told: what is missing is not waited for any more.
     references, calibration
         Known after the first read.
     builder : FrameBuilder, optional
@@ -53,6 +55,7 @@ class Exposure:
     night: date
     estimation: Estimation
     aborted: bool = False
+    closed: bool = False
     references: Mapping[str, Reference] = field(default_factory=dict)
     context: str = ""
     calibration: Calibration | None = None

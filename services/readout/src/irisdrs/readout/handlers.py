@@ -135,6 +135,8 @@ class DetectorHandlers:
 
     async def _close(self, event: ExposureEnded | ExposureDue, sampling: Sampling) -> Sequence[Event]:
         exposure = await self._exposure(event, sampling)
+        # The edge tells the end after all its reads; after a deadline they may be on their way still, one by one.
+        exposure.closed = exposure.closed or isinstance(event, ExposureEnded)
         if exposure.announced is not None and not await self._workshop.has(exposure.announced):
             exposure.start_again()  # somebody has deleted the frame: it is made again
         if exposure.announced is not None and len(exposure.membership.used) == exposure.membership.expected:
@@ -147,9 +149,6 @@ class DetectorHandlers:
         if exposure.announced is not None:
             return self._again(exposure, event)
         frame = await self._advance(exposure, event, closing=True)
-        while not frame and not exposure.membership.complete:
-            exposure.membership.leave_out_missing()
-            frame = await self._advance(exposure, event, closing=True)
         if not frame:
             raise Fatal(
                 f"{event.exposure_id} has ended and none of its {exposure.membership.expected} reads can be used.",
@@ -160,15 +159,20 @@ class DetectorHandlers:
     async def _advance(self, exposure: Exposure, event: ExposureEvent, *, closing: bool = False) -> list[FrameReady]:
         """Fold what can be folded; the frame, if that is all, else nothing.
 
+        Once the exposure is closed, nothing that is missing is waited for: a late read makes a new version at once.
         A missing reference fails only the event that would complete the exposure: until then the reads wait in the
         store.
         """
+        closing = closing or exposure.closed
         if exposure.announced is None and exposure.membership.whole and not exposure.membership.used:
             found = await self._workshop.find_frame(exposure)
             if found is not None:
                 return exposure.done(found, event.event_id)
         try:
             await self._workshop.fold(exposure)
+            while closing and not exposure.membership.complete:
+                exposure.membership.leave_out_missing()
+                await self._workshop.fold(exposure)
         except MissingReference as problem:
             if closing or exposure.membership.settled:
                 raise
