@@ -50,6 +50,19 @@ def test_a_large_frame_becomes_small(shape: tuple[int, int], expected: tuple[int
     assert bright[: expected[0] // 2, : expected[1] // 2].all()
 
 
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((1, 4096), (1, 512)), ((4, 4096), (1, 512)), ((2048, 1), (512, 1)), ((1, 1), (1, 1))]
+)
+def test_a_thin_window_has_a_picture_all_the_same(shape: tuple[int, int], expected: tuple[int, int]) -> None:
+    rate = plane(shape)
+    rate[: -(-shape[0] // 2), : -(-shape[1] // 2)] = 10.0
+    shown = greys(picture(rate, good(shape)))
+    assert shown.shape == expected
+    bright = shown == shown[0, 0]
+    assert bright.sum() == -(-max(expected) // 2)
+    assert bright.ravel()[: bright.sum()].all()
+
+
 def test_pixels_that_must_not_be_used_are_left_out() -> None:
     rate, dq = plane((1024, 1024), 5.0), good((1024, 1024))
     rate[::2, ::2], dq[::2, ::2] = 1e6, np.uint32(Quality.DO_NOT_USE)

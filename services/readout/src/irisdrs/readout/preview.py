@@ -91,7 +91,10 @@ def picture(rate: NDArray[np.float32], dq: NDArray[np.uint32], longest_side: int
 
 
 def _block_means(rate: NDArray[np.float32], dq: NDArray[np.uint32], side: int) -> NDArray[np.float32]:
-    """Means of the usable pixels of square blocks, NaN where there is none; a rest beyond the last block is cut."""
+    """Means of the usable pixels of square blocks, NaN where there is none; a rest beyond the last block is cut.
+
+    Where the frame is narrower than a block, so is the block.
+    """
     usable = ((dq & np.uint32(Quality.DO_NOT_USE)) == 0) & np.isfinite(rate)
     total = _block_sums(np.where(usable, rate, np.float32(0)), side)
     count = _block_sums(usable, side)
@@ -99,7 +102,8 @@ def _block_means(rate: NDArray[np.float32], dq: NDArray[np.uint32], side: int) -
 
 
 def _block_sums(plane: NDArray[np.float32] | NDArray[np.bool_], side: int) -> NDArray[np.float32]:
-    rows, columns = (length // side for length in plane.shape)
-    whole = plane[: rows * side, : columns * side]
-    by_row = whole.reshape(rows, side, columns * side).sum(axis=1, dtype=np.float32)
-    return np.asarray(by_row.reshape(rows, columns, side).sum(axis=2))
+    height, width = (min(side, length) for length in plane.shape)
+    rows, columns = plane.shape[0] // height, plane.shape[1] // width
+    whole = plane[: rows * height, : columns * width]
+    by_row = whole.reshape(rows, height, columns * width).sum(axis=1, dtype=np.float32)
+    return np.asarray(by_row.reshape(rows, columns, width).sum(axis=2))
