@@ -4,10 +4,11 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from irisdrs.readout.ring import Ring, Room
 from irisdrs.shared.errors import Outage
@@ -87,15 +88,30 @@ def test_memory_is_bounded_and_given_back(tmp_path: Path) -> None:
     assert mapped_files(tmp_path) == 0
 
 
-def test_a_copy_is_the_same_wherever_it_is(tmp_path: Path) -> None:
-    plane = np.random.default_rng(2).normal(0, 1, SHAPE).astype(np.float32)
-    for limit_bytes in (0, plane.nbytes):
+def test_copies_are_the_same_wherever_they_are_and_take_one_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    planes: tuple[NDArray[Any], ...] = (
+        rng.normal(0, 1, (3, 5)).astype(np.float32),
+        rng.integers(0, 65536, (3, 5)).astype(np.uint16),
+        rng.integers(0, 2**32, (3, 5)).astype(np.uint32),
+    )
+    pieces = 64 + 32 + 64  # 60, 30 and 60 bytes, each from a multiple of 16 on
+    for limit_bytes in (0, pieces):
         room = Room(limit_bytes, tmp_path)
-        copy = room.copy(plane)
-        np.testing.assert_array_equal(copy, plane)
-        assert copy.dtype == plane.dtype
-        assert not np.shares_memory(copy, plane)
+        copies = room.copies(*planes)
+        for plane, copy in zip(planes, copies, strict=True):
+            np.testing.assert_array_equal(copy, plane)
+            assert copy.dtype == plane.dtype
+            assert copy.flags.aligned
+            assert not np.shares_memory(copy, plane)
         assert room.in_memory_bytes == limit_bytes
+        assert mapped_files(tmp_path) == (limit_bytes == 0)
+        last = copies[-1]
+        del copies, copy
+        assert room.in_memory_bytes == limit_bytes  # whoever holds one, holds the piece
+        np.testing.assert_array_equal(last, planes[-1])
+        del last
+        assert room.in_memory_bytes == mapped_files(tmp_path) == 0
 
 
 def test_a_full_disk_is_said_at_once_and_goes_by(disk: SmallDisk) -> None:

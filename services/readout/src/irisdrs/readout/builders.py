@@ -181,16 +181,9 @@ class FitBuilder:
 
     def _kept(self, fit: RampFit) -> RampFit:
         """A fit that waits for other ramps: as far as it is needed, in the room."""
-        return replace(
-            fit,
-            rate=self._room.copy(fit.rate),
-            poisson=self._room.copy(fit.poisson),
-            var_rnoise=self._room.copy(fit.var_rnoise),
-            chi2=np.empty((0, 0), np.float32),
-            time_s=self._room.copy(fit.time_s),
-            differences=self._room.copy(fit.differences),
-            dq=self._room.copy(fit.dq),
-        )
+        names = ("rate", "poisson", "var_rnoise", "time_s", "differences", "dq")
+        copies = self._room.copies(*(getattr(fit, name) for name in names))
+        return replace(fit, chi2=np.empty((0, 0), np.float32), **dict(zip(names, copies, strict=True)))
 
 
 def _open_live(backend: Backend, calibration: Calibration, estimation: Estimation, step: int) -> ExposureState:

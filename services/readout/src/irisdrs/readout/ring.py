@@ -11,7 +11,7 @@ import tempfile
 import threading
 import weakref
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from irisdrs.shared.errors import Outage
 #: Memory for reads that wait, bytes, of all detectors of a process: what a machine of 8 GB has left beside references,
 #: sums and a frame of four detectors of 4096 x 4096. Enough for 59 reads of one of them, or 14 of each of four.
 DEFAULT_BYTES = 2_000_000_000
+
+#: Arrays in one piece begin at multiples of it, bytes: those of any number.
+_ALIGNED = 16
 
 T = TypeVar("T", bound=np.generic)
 
@@ -64,10 +67,19 @@ class Room:
                 return found
         return np.frombuffer(self._mapped(size), kind).reshape(shape)
 
-    def copy(self, array: NDArray[T]) -> NDArray[T]:
-        """A copy of an array; errors as those of `array`."""
-        found = self.array(array.shape, array.dtype.type)
-        found[...] = array
+    def copies(self, *arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Copies of arrays, in one piece: each file takes a descriptor, of which a process has few.
+
+        Errors as those of `array`.
+        """
+        starts = list(itertools.accumulate((-(-array.nbytes // _ALIGNED) * _ALIGNED for array in arrays), initial=0))
+        piece = self.array((starts[-1],), np.uint8)
+        found = tuple(
+            piece[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+            for array, start in zip(arrays, starts[:-1], strict=True)
+        )
+        for copy, array in zip(found, arrays, strict=True):
+            copy[...] = array
         return found
 
     def _mapped(self, size: int) -> mmap.mmap:
