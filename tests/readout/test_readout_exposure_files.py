@@ -144,10 +144,11 @@ def test_the_times_of_a_foreign_ramp_are_given_or_said(tmp_path: Path) -> None:
     for resets, reason in (
         (["2034-08-01T05:00:00"], "1 resets are given for 2"),
         (["noon", "one"], "no time of a reset"),
+        (["0001-01-01T00:00:00+14:00"] * 2, "no time of a reset"),
     ):
         with pytest.raises(Fatal, match=reason):
             open_exposure([silent], 0.5, resets)
-    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+    for wrong in (0.0, -1.0, float("nan"), float("inf"), 1e-300, 0.9e-6, 1.1e7, 1e300):
         with pytest.raises(Fatal, match="A read cannot take"):
             open_exposure([silent], wrong)
     with pytest.raises(Fatal, match="does not say how long a read takes"):
@@ -210,10 +211,34 @@ def test_times_of_a_ramp_must_increase() -> None:
         ([[1.0, 2.0, 3.0], [1.0, 3.0, 3.0]], "ramp 2 do not increase: reads 2 and 3 end 3.0 s and 3.0 s"),
         ([[-1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], "ramp 1 do not increase"),
         ([[1.0, np.inf, 3.0], [1.0, 2.0, 3.0]], "ramp 1 do not increase"),
+        ([[1.0, np.inf, np.inf], [1.0, 2.0, 3.0]], "ramp 1 do not increase"),
+        ([[1.0, 2.0, 3.0], [1.0, 2.0, np.inf]], "ramp 2 are no times of reads: reads 2 and 3 end 2.0 s and inf s"),
+        ([[1e300, 2e300, 3e300], [1.0, 2.0, 3.0]], "ramp 1 are no times of reads"),
+        ([[1e-300, 2e-300, 3e-300], [1.0, 2.0, 3.0]], "ramp 1 are no times of reads: reads 1 and 2"),
+        ([[1.0, 1.0 + 0.9e-6, 3.0], [1.0, 2.0, 3.0]], "ramp 1 are no times of reads: reads 1 and 2"),
+        ([[1.1e7, 1.2e7, 1.3e7], [1.0, 2.0, 3.0]], "ramp 1 are no times of reads"),
     ):
         model.read_times = np.array(times)
         with pytest.raises(Fatal, match=reason):
             of_ramp(model)
+
+
+def test_short_and_long_intervals_between_reads_are_taken() -> None:
+    model = RampModel(data=np.full((1, 3, *SHAPE), 9, np.uint16))
+    for times in ([0.0, 1.1e-6, 2.2e-6], [0.9e7, 1.8e7, 2.7e7]):
+        model.read_times = np.array([times])
+        assert of_ramp(model).ramps[0].times_s.tolist() == times
+
+
+def test_a_header_whose_reset_is_in_no_calendar_is_damaged(bench: Any, tmp_path: Path) -> None:
+    data = reads_of(bench, tmp_path)[0].read_bytes()
+    card = b"RDENDT  =                 0.72"
+    assert data.count(card) == 1
+    for said in (b"1E300", b"1E11"):
+        path = tmp_path / f"{said.decode()}.fits"
+        path.write_bytes(data.replace(card, b"RDENDT  = " + said.rjust(20)))
+        with pytest.raises(CorruptObject, match=f"{path.name}: The read's header is wrong .* no reset was"):
+            open_exposure([path])
 
 
 def exposure() -> ExposureReads:

@@ -244,6 +244,10 @@ def test_what_is_chosen_when_nothing_is_said() -> None:
         (Choices(Mode.SINGLE, jumps=JumpTest.LIKELIHOOD), "no jump test with single"),
         (Choices(Mode.UTR, RampEstimator.OPTIMAL, jumps=JumpTest.TWO_POINT), "no jump test with optimal"),
         (Choices(Mode.CDS, jump_sigma=4.0), "a limit, but no jump test"),
+        (Choices(Mode.UTR, jump_sigma=np.inf), "inf sigma is no limit"),
+        (Choices(Mode.UTR, jump_sigma=np.nan), "nan sigma is no limit"),
+        (Choices(Mode.UTR, jump_sigma=1e300), r"1e\+300 sigma is no limit"),
+        (Choices(Mode.UTR, jump_sigma=-4.0), "-4.0 sigma is no limit"),
         (Choices(Mode.SINGLE, weights=RampWeights.VARIANCE), "added by time with single"),
     ],
 )

@@ -69,6 +69,12 @@ def test_times_come_with_their_unit(tmp_path: Path) -> None:
     assert by_card.meta.exposure.read_interval == 2.5
 
 
+def test_a_date_that_its_zone_moves_out_of_the_calendar_says_nothing(tmp_path: Path) -> None:
+    said = {"DATE-OBS": "0001-01-01T00:00:00+14:00"}
+    ramp = open_ramp(write(tmp_path / "ramp.fits", COUNTS.astype(np.int32), **said))
+    assert ramp.meta.observation.date is None
+
+
 def test_our_own_ramp_keeps_everything(tmp_path: Path) -> None:
     model = RampModel(data=COUNTS.astype(np.uint16))
     model.read_times = np.array([[1.0, 2.0, 3.0], [1.0, np.nan, 3.5]])

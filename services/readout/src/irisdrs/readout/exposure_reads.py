@@ -16,6 +16,10 @@ from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import Detector, ExposureId, ExposureType
 from irisdrs.shared.window import Window
 
+#: Shortest and longest time from one read to the next, s: no converter is as fast, and no exposure lasts four months.
+#: Far beyond them rates and variances leave what 32-bit floats hold, and all pixels of a frame would be flagged zeros.
+MIN_INTERVAL_S, MAX_INTERVAL_S = 1e-6, 1e7
+
 
 class Reads(Protocol):
     """Reads of a ramp: an array (reads, rows, columns), or what decodes a file when it is asked for its read."""
@@ -99,7 +103,7 @@ class ExposureReads:
     guide_windows: tuple[Window, ...] = field(default=())
 
     def check_times(self) -> None:
-        """Check that times of reads increase in every ramp.
+        """Check that times of reads increase in every ramp, by times that can be.
 
         Raises
         ------
@@ -108,15 +112,20 @@ class ExposureReads:
         """
         for number, ramp in enumerate(self.ramps, 1):
             times = ramp.times_s
-            wrong = np.flatnonzero(~(np.diff(times, prepend=-1.0) > 0) | ~(times >= 0))
-            if len(wrong):
-                k = int(wrong[0])
-                said = f"{times[max(k - 1, 0)]} s and {times[k]} s"
-                raise Fatal(
-                    f"The times of the reads of ramp {number} do not increase: reads {max(k, 1)} and {k + 1} end "
-                    f"{said} after the reset.",
-                    remedy="Look at the headers, or give the time from one read to the next.",
-                )
+            with np.errstate(invalid="ignore"):
+                apart = np.diff(times, prepend=0.0)
+            apart[:1] += MIN_INTERVAL_S  # the first read may end as the reset does
+            for wrong, what in (
+                (~(apart > 0), "do not increase"),
+                (~((apart >= MIN_INTERVAL_S) & (apart <= MAX_INTERVAL_S)), "are no times of reads"),
+            ):
+                if wrong.any():
+                    k = int(np.argmax(wrong))
+                    raise Fatal(
+                        f"The times of the reads of ramp {number} {what}: reads {max(k, 1)} and {k + 1} end "
+                        f"{times[max(k - 1, 0)]} s and {times[k]} s after the reset.",
+                        remedy="Look at the headers, or give the time from one read to the next.",
+                    )
 
     @property
     def foreign(self) -> bool:

@@ -29,6 +29,10 @@ MAX_RAMPS = 255
 JUMP_SIGMA = {JumpTest.LIKELIHOOD: 4.5, JumpTest.TWO_POINT: 4.0}
 
 
+#: Largest limit of a jump test, standard deviations: no ray exceeds it, and 32-bit floats hold its square.
+MAX_JUMP_SIGMA = 1e6
+
+
 class RampEstimator(StrEnum):
     """How the reads of a ramp become a rate in mode UTR."""
 
@@ -114,6 +118,8 @@ def settle(choices: Choices, exposure: ExposureReads) -> Choices:
     _refuse(chosen.group_reads is None and choices.mode is Mode.MCDS, "MCDS needs the number of reads in a group.")
     _refuse(jumps is not JumpTest.NONE and chosen.streamed, f"There is no jump test with {chosen.name}.")
     _refuse(choices.jump_sigma is not None and jumps is JumpTest.NONE, "There is a limit, but no jump test.")
+    sigma = choices.jump_sigma
+    _refuse(sigma is not None and not 0 < sigma <= MAX_JUMP_SIGMA, f"{sigma} sigma is no limit of a jump test.")
     _refuse(choices.weights is RampWeights.VARIANCE and chosen.streamed, f"Ramps are added by time with {chosen.name}.")
     return replace(
         chosen,

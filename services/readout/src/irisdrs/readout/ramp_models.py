@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from irisdrs.readout.exposure_reads import ExposureReads, RampReads
+from irisdrs.readout.exposure_reads import MAX_INTERVAL_S, MIN_INTERVAL_S, ExposureReads, RampReads
 from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.data.models import RampModel
 from irisdrs.shared.errors import CorruptObject, Fatal
@@ -29,7 +29,7 @@ def timed(ramp: RampModel, read_time_s: float | None, resets: Sequence[str]) -> 
     made = RampModel({**ramp.instance, "meta": copy.deepcopy(ramp.instance["meta"])})
     cadence = read_time_s if read_time_s is not None else _said(made.meta.exposure.read_interval)
     if read_time_s is not None or not ramp.hasattr("read_times"):
-        if cadence is None or not (np.isfinite(cadence) and cadence > 0):
+        if cadence is None or not MIN_INTERVAL_S <= cadence <= MAX_INTERVAL_S:
             raise Fatal(
                 "The ramp's file does not say how long a read takes."
                 if cadence is None
@@ -170,9 +170,9 @@ def _ramp(ramp: RampModel, index: int, reset_s: float) -> RampReads:
 def _date(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
-    except ValueError as error:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # overflow: a zone moves it out of the calendar
         raise Fatal(f"{text} is no time of a reset.", remedy="Write it as 2034-08-01T05:00:00.000 (UTC).") from error
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _said(value: Any) -> Any:

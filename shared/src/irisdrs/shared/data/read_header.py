@@ -162,6 +162,10 @@ class ReadHeader(BaseModel):
     def _is_whole(self) -> Self:
         if self.subarray is Subarray.FULL and self.origin != (0, 0):
             raise ValueError(f"a full frame does not begin at row {self.origin[0]}, column {self.origin[1]}")
+        try:
+            _ = self.started_at
+        except OverflowError as error:
+            raise ValueError(f"no reset was {self.read_time_s} s before {self.ended_at}") from error
         return self
 
     @property

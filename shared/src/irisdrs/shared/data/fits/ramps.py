@@ -114,6 +114,6 @@ def _reset(cards: Mapping[str, Any]) -> datetime | None:
     date, time = str(cards.get("DATE-OBS", "")), str(cards.get("TIME-OBS", ""))
     try:
         found = datetime.fromisoformat(date if "T" in date else f"{date}T{time}")
-    except ValueError:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):  # overflow: a zone moves it out of the calendar
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
