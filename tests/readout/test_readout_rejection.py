@@ -126,6 +126,32 @@ def test_what_is_no_table_says_so(tmp_path: Path) -> None:
         read_telemetry(path)
 
 
+@pytest.mark.parametrize(
+    ("header", "row", "reason"),
+    [
+        ("datatype: 7", "1 2", "no ECSV table: TypeError"),
+        ("foo", "1 2", "no ECSV table: "),
+        ("datatype:\n# - {datatype: float64}\n# - 5", "1 2", "no ECSV table: "),
+        ("meta: " + "[" * 3000 + "]" * 3000 + "\n# datatype:\n# - {name: time, datatype: float64}", "1 2", "no ECSV"),
+        (
+            "datatype: [{name: time, datatype: float64}, {name: value, datatype: string, subtype: 'float64[2]'}]",
+            "1 [1.0,2.0]",
+            "more than one value in a row",
+        ),
+        (
+            "datatype: [{name: time, datatype: string, subtype: 'float64[2]'}, {name: value, datatype: float64}]",
+            "[1.0,2.0] 1",
+            "more than one time in a row",
+        ),
+    ],
+)
+def test_a_header_of_a_table_that_cannot_be_says_why(tmp_path: Path, header: str, row: str, reason: str) -> None:
+    path = tmp_path / "seeing.ecsv"
+    path.write_text(f"# %ECSV 1.0\n# ---\n# {header}\ntime value\n{row}\n")
+    with pytest.raises(Fatal, match=reason):
+        read_telemetry(path, RESET)
+
+
 def test_telemetry_needs_increasing_times() -> None:
     for times, values in (([1.0, 0.5], [1.0, 1.0]), ([1.0], [np.nan]), ([1.0, 2.0], [1.0]), ([np.nan], [1.0])):
         with pytest.raises(ValueError, match="telemetry"):

@@ -127,13 +127,19 @@ def read_telemetry(path: Path, reset: datetime | None = None) -> Telemetry:
     """
     try:
         table = Table.read(path, format="ascii.ecsv")
-    except (OSError, ValueError) as problem:
+    except MemoryError:
+        raise  # says nothing of the table
+    except Exception as problem:  # astropy checks little of a header: KeyError, TypeError, RecursionError ...
         raise Fatal(
-            f"{path} is no ECSV table: {problem}", remedy="Write it with astropy.table, format ecsv."
+            f"{path} is no ECSV table: {type(problem).__name__}: {problem}",
+            remedy="Write it with astropy.table, format ecsv.",
         ) from problem
     missing = {"time", "value"} - set(table.colnames)
     if missing:
         raise Fatal(f"{path} has no column {', '.join(sorted(missing))}.", remedy="Name its columns time and value.")
+    for name in ("time", "value"):
+        if np.ndim(table[name]) != 1:
+            raise Fatal(f"{path} has more than one {name} in a row.", remedy="Give one time and one value in each row.")
     try:
         values = np.ma.filled(np.ma.asarray(table["value"], np.float64), np.nan)
         times_s = _seconds(table["time"], reset)
