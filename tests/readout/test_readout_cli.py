@@ -1,6 +1,7 @@
 """`iris readout fit` and `pack`: the same arithmetic from files, without a bus."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from typer.testing import CliRunner, Result
 from irisdrs.crds_proxy.main import open_references
 from irisdrs.readout.calibration import REFERENCE_TYPES
 from irisdrs.readout.cli import app
+from irisdrs.readout.offline_commands import write_new
 from irisdrs.shared.data.fits import decode_read, encode_read, open_model, read_header
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.errors import CorruptObject, Fatal
@@ -184,6 +186,36 @@ def test_nothing_is_overwritten_and_wrong_usage_says_so(tmp_path: Path) -> None:
     for wrong in (("--mode", "FOWLER"), ("--estimator", "best"), ("--group-reads", "0"), ("--mask", "absent.fits")):
         assert run("fit", ramp, *wrong, "--output", tmp_path / "never.fits").exit_code == 2
     assert not (tmp_path / "never.fits").exists()
+
+
+@pytest.mark.parametrize("short", [1, 5000, 250_000])
+def test_a_frame_for_which_there_is_no_room_leaves_nothing_behind(tmp_path: Path, short: int) -> None:
+    data = b"x" * 288_000
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(data) - short, before[1]))
+    try:
+        with pytest.raises(Fatal, match="cannot be written: File too large"):
+            write_new(tmp_path / "frame.fits", data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_frame_is_whole_or_absent(tmp_path: Path) -> None:
+    output, dangling = tmp_path / "frame.fits", tmp_path / "dangling.fits"
+    with pytest.raises(TypeError):
+        write_new(output, "no bytes")  # type: ignore[arg-type]
+    assert [*tmp_path.iterdir()] == []
+    write_new(output, b"whole")
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert (output.read_bytes(), output.stat().st_mode) == (b"whole", plain.stat().st_mode)
+    dangling.symlink_to(tmp_path / "elsewhere.fits")
+    for there, reason in ((output, "is there already"), (dangling, "cannot be written: File exists")):
+        with pytest.raises(Fatal, match=reason):
+            write_new(there, b"other")
+    assert output.read_bytes() == b"whole"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling.fits", "frame.fits", "plain"]
 
 
 def test_bad_input_ends_the_command_with_1_and_the_reason(tmp_path: Path) -> None:

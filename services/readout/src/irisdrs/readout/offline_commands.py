@@ -1,9 +1,11 @@
 """`iris readout fit` and `iris readout pack`: reads to frames and to ramps, from files, without a bus."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import uuid4
 
 import numpy as np
 import typer
@@ -193,7 +195,7 @@ def check_absent(output: Path) -> None:
 
 
 def write_new(output: Path, data: bytes) -> None:
-    """Write a file, or leave nothing behind.
+    """Write a file, or leave nothing behind: the bytes go beside it, and an exclusive link makes it appear whole.
 
     Raises
     ------
@@ -201,13 +203,16 @@ def write_new(output: Path, data: bytes) -> None:
         If there is something of that name, or it cannot be written.
     """
     check_absent(output)
+    part = output.with_name(f".{uuid4().hex}.part")
     try:
-        with output.open("xb") as file:
-            try:
+        try:
+            with part.open("xb") as file:
                 file.write(data)
-            except OSError:
-                output.unlink()
-                raise
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(part, output)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise Fatal(f"{output} cannot be written: {error.strerror}.", remedy="Name another file or folder.") from error
 
