@@ -314,6 +314,14 @@ def test_references_that_cannot_be_say_so(tmp_path: Path) -> None:
     for given, error, words in cases:
         with pytest.raises(error, match=words):
             calibration_of(given, exposure(), 0)
+    for number in (1e-45, 0.9e-6, 1.1e9, 1e38):
+        with pytest.raises(Fatal, match=r"The gain of no pixel lies between 1e-06 and 1e\+09 electrons per DN"):
+            calibration_of(good | {"gain": number}, exposure(), 0)
+    for number in (0.0, 1e-45, 0.9e-6, 1.1e9, 1e38):
+        with pytest.raises(Fatal, match=r"The read noise of no pixel lies between 1e-06 and 1e\+09 DN"):
+            calibration_of(good | {"readnoise": number}, exposure(), 0)
+    for number in (1e-6, 1e9):
+        assert not calibration_of({"gain": number, "readnoise": number}, exposure(), 0).dq.any()
     with pytest.raises(Fatal, match="leave nothing of 6 x 8"):
         calibration_of(good, exposure(), 3)
 

@@ -30,6 +30,10 @@ from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference
 from irisdrs.shared.instrument import REFERENCE_PIXEL_BORDER
 from irisdrs.shared.quality import Quality
 
+#: Smallest and largest gain (electrons per DN) and noise of a read (DN): no detector comes near them. Far beyond them
+#: variances leave what 32-bit floats hold, and all pixels of a frame would be flagged zeros.
+SMALLEST, LARGEST = 1e-6, 1e9
+
 #: A reference: a file, a model in memory, or a number for all pixels.
 Given = Path | IrisModel | float
 
@@ -114,6 +118,17 @@ def _check_usable(calibration: Calibration) -> None:
     ):
         if (dq & np.uint32(flag)).all():
             raise Fatal(f"{what}.", remedy="Look at the reference files.")
+    usable = (dq & np.uint32(Quality.DO_NOT_USE)) == 0
+    for plane, what, unit in (
+        (calibration.gain, "gain", "electrons per DN"),
+        (calibration.read_noise, "read noise", "DN"),
+    ):
+        known = plane[calibration.science][usable]
+        if not ((known >= SMALLEST) & (known <= LARGEST)).any():
+            raise Fatal(
+                f"The {what} of no pixel lies between {SMALLEST:g} and {LARGEST:g} {unit}.",
+                remedy="Look at the number or the file that you gave.",
+            )
 
 
 def _shape(found: Given) -> tuple[int, int]:
