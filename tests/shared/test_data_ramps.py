@@ -1,5 +1,9 @@
 """Ramps of other programs, and what is no ramp."""
 
+import bz2
+import gzip
+import lzma
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from irisdrs.shared.data.fits import open_ramp, to_bytes
+from irisdrs.shared.data.fits import first_image, headers, image_shape, open_model, open_ramp, read_header, to_bytes
 from irisdrs.shared.data.models import RampModel
 from irisdrs.shared.errors import CorruptObject, Fatal
 
@@ -112,6 +116,27 @@ def test_no_pixel_is_read_of_a_file_that_is_cut_short_or_promises_too_much(tmp_p
         path.write_bytes(whole.replace(card, said))
         with pytest.raises(Fatal, match=reason):
             open_ramp(path)
+
+
+@pytest.mark.parametrize("name", ["gzip", "bzip2", "xz", "zip", "compress"])
+def test_a_compressed_file_is_not_unpacked(tmp_path: Path, name: str) -> None:
+    plain, path = write(tmp_path / "ramp.fits", COUNTS.astype(np.int32)), tmp_path / "packed.fits"
+    packers: dict[str, Any] = {
+        "gzip": gzip.compress,
+        "bzip2": bz2.compress,
+        "xz": lzma.compress,
+        "compress": b"\x1f\x9d".__add__,
+    }
+    if name == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.write(plain)
+    else:
+        path.write_bytes(packers[name](plain.read_bytes()))
+    for opens in (open_ramp, headers, image_shape, first_image, read_header):
+        with pytest.raises(CorruptObject, match=f"compressed by {name}"):
+            opens(path)
+    with pytest.raises(CorruptObject, match=f"compressed by {name}"):
+        open_model(path.read_bytes(), RampModel)
 
 
 def test_what_is_no_ramp_says_so(tmp_path: Path) -> None:

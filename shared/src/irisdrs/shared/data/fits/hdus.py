@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 import numpy as np
 from astropy.io import fits
@@ -19,6 +19,9 @@ _CHECKSUM_COMMENT = "HDU checksum"
 #: NumPy parses the column formats of packed tables with `ast`, which CPython 3.11 cannot do in two threads at once:
 #: "AST constructor recursion depth mismatch" (gh-106905). Packing holds the interpreter's lock anyway.
 _PACKED = threading.RLock()
+
+#: First bytes of containers that astropy would unpack, whatever their size; FITS begins with SIMPLE.
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"PK": "zip", b"\xfd7zXZ\x00": "xz", b"\x1f\x9d": "compress"}
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -37,13 +40,26 @@ def one_at_a_time(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 @contextmanager
 def opened(source: bytes | Path | str, **options: Any) -> Iterator[tuple[fits.HDUList, int]]:
-    """HDUs of a file and its size, bytes."""
+    """HDUs of a file and its size, bytes.
+
+    Raises
+    ------
+    CorruptObject
+        If it is compressed as a whole: a small file may unpack to more than the memory holds.
+    """
     size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
-    with (
-        io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as stream,
-        fits.open(stream, memmap=False, **options) as hdus,
-    ):
-        yield hdus, size
+    with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as stream:
+        _check_plain(stream)
+        with fits.open(stream, memmap=False, **options) as hdus:
+            yield hdus, size
+
+
+def _check_plain(stream: BinaryIO) -> None:
+    begin = stream.read(6)
+    stream.seek(0)
+    for magic, name in _COMPRESSED.items():
+        if begin.startswith(magic):
+            raise CorruptObject(f"The file is compressed by {name}", remedy="Unpack it, and give the FITS file itself.")
 
 
 def check_size(last: Any, size: int) -> None:
