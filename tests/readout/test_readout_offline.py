@@ -283,6 +283,9 @@ def test_bounds_and_tables_go_together(tmp_path: Path) -> None:
     for rejection, reason in (
         (Rejection(reads=seeing), "rejects nothing without a bound"),
         (Rejection(maximum=0.8), "no table"),
+        (Rejection(reads=seeing, minimum=0.0, maximum=np.nan), "A bound is no number"),
+        (Rejection(intervals=seeing, minimum=np.nan, maximum=1.0), "A bound is no number"),
+        (Rejection(minimum=np.nan), "A bound is no number"),
         (Rejection(reads=seeing, minimum=2.0, maximum=1.0), "No value lies between"),
     ):
         with pytest.raises(Fatal, match=reason):

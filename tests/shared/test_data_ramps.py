@@ -71,6 +71,10 @@ def test_times_come_with_their_unit(tmp_path: Path) -> None:
         np.testing.assert_allclose(ramp.read_times, [[0.72, 1.44, 2.16]] * 2, rtol=1e-12)
     by_card = open_ramp(write(tmp_path / "card.fits", COUNTS.astype(np.int32), TGROUP=2.5, DATAMODL="RampModel"))
     assert by_card.meta.exposure.read_interval == 2.5
+    logical = open_ramp(write(tmp_path / "logical.fits", COUNTS.astype(np.int32), READTIME=True))
+    assert logical.meta.exposure.read_interval is None, "T is no number"
+    other = open_ramp(write(tmp_path / "other.fits", COUNTS.astype(np.int32), READTIME=True, TGROUP=2.5))
+    assert other.meta.exposure.read_interval == 2.5
 
 
 def test_a_date_that_its_zone_moves_out_of_the_calendar_says_nothing(tmp_path: Path) -> None:

@@ -186,6 +186,8 @@ class Rejection:
         Fatal
             If a table has no bound, or a bound no table.
         """
+        if np.isnan(self.minimum) or np.isnan(self.maximum):
+            raise Fatal("A bound is no number.", remedy="Give a number as the minimum or the maximum.")
         bounded = np.isfinite(self.minimum) or np.isfinite(self.maximum)
         if (self.reads or self.intervals) and not bounded:
             raise Fatal("A table of telemetry rejects nothing without a bound.", remedy="Give a minimum or a maximum.")

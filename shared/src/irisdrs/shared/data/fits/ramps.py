@@ -75,8 +75,11 @@ def _foreign(hdus: Any, image: Any, source: Path) -> RampModel:
     if times is not None:
         model.read_times = _times(times, shape[:2], source)
     for keyword in _CADENCE:
-        if isinstance(cards.get(keyword), (int, float)) and model.meta.exposure.read_interval is None:
-            model.meta.exposure.read_interval = float(cards[keyword])
+        said = cards.get(keyword)
+        if isinstance(said, bool) or not isinstance(said, (int, float)):
+            continue  # T is no number
+        if model.meta.exposure.read_interval is None:
+            model.meta.exposure.read_interval = float(said)
     reset = _reset(cards)
     if reset is not None:
         model.meta.observation.date = f"{reset:%Y-%m-%d}"
