@@ -92,7 +92,13 @@ async def test_a_first_read_that_lies_is_left_out_and_all_others_are_used(bench:
 
 
 @pytest.mark.parametrize(
-    "lie", [{"read_time_s": 8.0}, {"subarray": Subarray.SUB_ARRAY}, {"filter": "K"}], ids=["time", "window", "filter"]
+    "lie",
+    [
+        {"read_time_s": 8.0, "ended_at": datetime(2034, 8, 1, 0, 0, 8, tzinfo=UTC)},
+        {"subarray": Subarray.SUB_ARRAY},
+        {"filter": "K"},
+    ],
+    ids=["time", "window", "filter"],
 )
 async def test_what_a_lie_has_cost_comes_back_when_the_lie_is_found(
     bench: Any, tmp_path: Path, lie: dict[str, object]
