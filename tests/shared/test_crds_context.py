@@ -12,6 +12,7 @@ from irisdrs.shared.crds.cache import Cache, context_in_force, read_manifest
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.crds.mappings import load_context, reference_mappings, rows_of
 from irisdrs.shared.crds.names import is_context_name, is_reference_name, is_safe_name
+from irisdrs.shared.crds.reference_types import reference_types
 from irisdrs.shared.errors import CorruptObject, Fatal
 from irisdrs.shared.testing.references import write_reference, write_references
 
@@ -68,7 +69,7 @@ def test_the_manifest_holds_size_and_checksums_of_every_file(tmp_path: Path) -> 
     cache = Cache(tmp_path / "cache")
     build_context(cache.root, write_references(tmp_path))
     manifest = read_manifest(cache)
-    assert len(manifest) == 7 + 7 + 2
+    assert len(manifest) == 7 + len(reference_types()) + 2  # references, their mappings, imap and pmap
     for name, facts in manifest.items():
         content = ((cache.references if name.endswith(".fits") else cache.mappings) / name).read_bytes()
         assert facts.size == len(content)

@@ -12,16 +12,16 @@ from irisdrs.shared.crds import client_environment
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.crds.parameters import BY_PATH, matching_parameters
 from irisdrs.shared.crds.reference_types import reference_types
-from irisdrs.shared.testing.references import CARDS, HEADER, write_reference, write_references
+from irisdrs.shared.testing.references import CARDS, FURTHER_CARDS, HEADER, write_reference, write_references
 
 ASK_THE_CLIENT = """
 import json, sys
 from irisdrs.shared.crds import register
 register(); register()
 import crds
-from crds.core import constants, utils
+from crds.core import constants
 header, context = json.loads(sys.argv[1]), sys.argv[2]
-types = sorted(utils.get_observatory_package("tmt").FILEKINDS)
+types = json.loads(sys.argv[3])
 from stpipe import crds_client
 print(json.dumps({
     "observatories": constants.ALL_OBSERVATORIES.count("tmt"),
@@ -31,6 +31,9 @@ print(json.dumps({
     "stpipe": crds_client.get_multiple_reference_paths(header, types, "tmt"),
 }))
 """
+
+
+TYPES = json.dumps(list(CARDS))
 
 
 def in_new_process(code: str, *arguments: str, **environment: str) -> str:
@@ -49,7 +52,7 @@ def test_the_client_and_stpipe_find_every_type(tmp_path: Path) -> None:
     second = build_context(cache, [newer])
     before = sorted(path for path in cache.rglob("*"))
 
-    answer = json.loads(in_new_process(ASK_THE_CLIENT, json.dumps(HEADER), first, **client_environment(cache)))
+    answer = json.loads(in_new_process(ASK_THE_CLIENT, json.dumps(HEADER), first, TYPES, **client_environment(cache)))
 
     folder = cache / "references" / "tmt" / "iris"
     expected = {kind: str(folder / f"tmt_iris_{kind}_0001.fits") for kind in CARDS}
@@ -72,7 +75,9 @@ def test_importing_the_package_changes_nothing() -> None:
 def test_a_path_is_all_that_a_process_must_set(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     build_context(cache, write_references(tmp_path))
-    answer = json.loads(in_new_process(ASK_THE_CLIENT, json.dumps(HEADER), "tmt_0001.pmap", CRDS_PATH=str(cache)))
+    answer = json.loads(
+        in_new_process(ASK_THE_CLIENT, json.dumps(HEADER), "tmt_0001.pmap", TYPES, CRDS_PATH=str(cache))
+    )
     assert answer["default"] == "tmt_0001.pmap"
     assert answer["stpipe"] == answer["paths"]
     assert len(answer["paths"]) == len(CARDS)
@@ -89,7 +94,12 @@ def test_the_user_may_choose_another_server() -> None:
 
 @pytest.mark.parametrize("kind", sorted(reference_types()))
 def test_every_key_of_every_type_has_a_fits_keyword(kind: str) -> None:
-    assert {BY_PATH[key].keyword for key in reference_types()[kind].keys} == set(CARDS[kind])
+    described = reference_types()[kind]
+    chosen_by = {**CARDS, **FURTHER_CARDS}[kind]
+    keys = described.keys
+    if described.divider is not None:
+        keys = described.applying_keys(str(chosen_by[BY_PATH[described.divider].keyword]))
+    assert {BY_PATH[key].keyword for key in (*keys, *described.extra_keys)} == set(chosen_by)
 
 
 def test_header_names_become_paths_and_numbers_are_rounded() -> None:

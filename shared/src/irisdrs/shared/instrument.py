@@ -34,6 +34,14 @@ IMAGER_SCALE_ARCSEC = 0.004
 #: Plate scales of the lenslet array and of the slicer, arcsec per spaxel (IRIS design).
 LENSLET_SCALES_ARCSEC = (0.004, 0.009)
 SLICER_SCALES_ARCSEC = (0.025, 0.050)
+#: Spectral resolution and band of the spectrograph's gratings, as in IFSRES (keyword dictionary of IRIS, where 10000-K
+#: reads 1000-K); MIRROR is none.
+GRATINGS = (
+    *("4000-Z", "4000-Y", "4000-J", "4000-H", "4000-K", "4000-H+K"),
+    *("8000-Z", "8000-Y", "8000-J", "8000-H", "8000-Kn1-3", "8000-Kn4-5", "8000-Kbb"),
+    *("10000-Z", "10000-Y", "10000-J", "10000-H", "10000-K"),
+    "MIRROR",
+)
 #: From the instrument axis to the inner edges of the imager's detectors, arcsec (liger_iris_sim topology).
 IMAGER_INNER_EDGE_ARCSEC = 0.6
 

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from irisdrs.shared.crds.reference_types import REDUCTION_TYPES
 from irisdrs.shared.references import Reference
 
 #: Name of the recipe in hashes and keys.
 RECIPE = "calibrate.image2"
 
 #: Reference types that the recipe needs; every one of them must have a match.
-REFERENCE_TYPES = ("dark", "flat", "gain", "mask")
+REFERENCE_TYPES = REDUCTION_TYPES
 
 
 @dataclass(frozen=True, slots=True)

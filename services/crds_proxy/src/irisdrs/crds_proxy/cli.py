@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from irisdrs.shared.crds.parameters import matching_parameters
-from irisdrs.shared.crds.reference_types import reference_types
 from irisdrs.shared.settings import HostSettings
 
 app = typer.Typer(help="Calibration references: the best for a header, and what the cache holds.", no_args_is_help=True)
@@ -24,12 +23,15 @@ def bestrefs(
         list[str] | None,
         typer.Option(help="name=value, a FITS keyword or data model path; repeat it. Overrides the file's"),
     ] = None,
-    types: Annotated[list[str] | None, typer.Option("--type", help="Reference type; repeat it [default: all]")] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="Reference type; repeat it [default: all there are]")
+    ] = None,
     context: _ContextOption = "",
     cache: _CacheOption = None,
 ) -> None:
     """Print the best reference of each type, after verifying the files."""
     # The CRDS client takes most of a second to import: other commands of `iris` do without it.
+    from irisdrs.crds_proxy.contents import types_for  # noqa: PLC0415
     from irisdrs.crds_proxy.main import open_references  # noqa: PLC0415
     from irisdrs.shared.crds.file_header import read_header  # noqa: PLC0415
 
@@ -43,7 +45,8 @@ def bestrefs(
 
     async def ask() -> None:
         chosen = context or await references.default_context()
-        found = await references.best_references(asked, types or sorted(reference_types()), chosen)
+        wanted = types or await asyncio.to_thread(types_for, _cache_dir(cache), chosen, asked)
+        found = await references.best_references(asked, wanted, chosen)
         typer.echo(f"Under {chosen}:")
         _print_columns([(each.type, each.name, each.sha256, str(each.path)) for each in found.values()])
 

@@ -18,13 +18,14 @@ from irisdrs.readout.sampling.reference_correction import (
 from irisdrs.readout.sampling.reference_pixels import reference_offsets
 from irisdrs.readout.sampling.saturation import saturation_threshold
 from irisdrs.readout.sampling.side_columns import mean_variance, row_means, side_counts, wiener_gain
+from irisdrs.shared.crds.reference_types import READOUT_TYPES
 from irisdrs.shared.errors import WrongShape
 from irisdrs.shared.instrument import REFERENCE_PIXEL_BORDER, channel_width
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.window import Window
 
 #: Reference types that the readout uses, in CRDS.
-REFERENCE_TYPES = ("gain", "mask", "nonlincoeff", "readnoise", "saturation")
+REFERENCE_TYPES = READOUT_TYPES
 
 _REFERENCE_PIXEL = np.uint32(Quality.REFERENCE_PIXEL | Quality.DO_NOT_USE)
 

@@ -71,19 +71,19 @@ def _build(cache: Cache, described: Sequence[tuple[Path, Description]], *, take:
         if parent is not None:
             chosen = mappings.reference_mappings(mappings.load_context(cache.mappings, parent))
         wanted = {description.type.name for _, description in described}
-        rows = {}
-        for name in wanted & chosen.keys():
-            mappings.check_keys(chosen[name])
-            rows[name] = mappings.rows_of(chosen[name])
+        rows = {name: mappings.adapted_rows(chosen[name]) if name in chosen else {} for name in sorted(wanted)}
         before = {name: dict(row) for name, row in rows.items()}
         for path, description in described:
             name = _keep(cache, manifest, path, description.type.name, take=take)
-            rows.setdefault(description.type.name, {})[description.values, description.useafter] = name
-        changed = [name for name in sorted(rows) if rows[name] != before.get(name)]
+            rows[description.type.name][description.values, description.useafter] = name
+        changed = [name for name, row in rows.items() if row != before[name]]
         if parent is not None and not changed:
             return parent
         names = {name: mapping.basename for name, mapping in chosen.items()}
-        for name in changed:
+        # A type without references has an empty mapping, into which `crds certify` can try to insert the first one.
+        empty = [name for name in reference_types() if name not in chosen and name not in changed]
+        rows |= {name: {} for name in empty}
+        for name in sorted(changed + empty):
             published = _next_name(cache.mappings, f"tmt_iris_{name}", ".rmap")
             mappings.write_reference_mapping(
                 cache.mappings, published, names.get(name, ""), reference_types()[name], rows[name]

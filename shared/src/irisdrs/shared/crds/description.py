@@ -23,7 +23,7 @@ class Description:
     ----------
     type : ReferenceType
     values : tuple of str
-        Values of the type's keys, in the form in which they match.
+        Values of the type's keys, in the form in which they match; N/A for those that do not apply.
     useafter : str
         ``2030-01-01 00:00:00``, UTC.
     """
@@ -55,7 +55,8 @@ def describe_reference(path: Path, header: Mapping[str, object]) -> Description:
     kind = reference_types().get(name)
     if kind is None:
         raise _refused(path, f"REFTYPE {name!r} is none of {', '.join(sorted(reference_types()))}")
-    values = tuple(_value(path, header, key) for key in kind.keys)
+    applying = kind.keys if kind.divider is None else kind.applying_keys(_value(path, header, kind.divider))
+    values = tuple(_value(path, header, key) if key in applying else _WILDCARDS["N/A"] for key in kind.keys)
     return Description(kind, values, _useafter(path, _text(path, header, "USEAFTER")))
 
 

@@ -49,10 +49,10 @@ def load_context(folder: Path, context: str) -> Any:
         raise Fatal(f"{context!r} is no name of a CRDS context.", remedy="Contexts have names such as tmt_0001.pmap.")
     with CRDS_LOCK:
         try:
-            pipeline = _load(folder, context)
+            pipeline = load_mapping(folder, context)
             for name in _selected(pipeline):
-                for below in _selected(_load(folder, name)):
-                    _check(below, name, _load(folder, below).reference_names())
+                for below in _selected(load_mapping(folder, name)):
+                    _check(below, name, load_mapping(folder, below).reference_names())
             pipeline.force_load()
         except FileNotFoundError as error:
             raise Fatal(
@@ -68,20 +68,9 @@ def load_context(folder: Path, context: str) -> Any:
         return pipeline
 
 
-def check_keys(mapping: Any) -> None:
-    """Make sure that a reference mapping matches on the keys that its type has now.
-
-    Raises
-    ------
-    Fatal
-        If it is a mapping of an older vocabulary, to which nothing can be added.
-    """
-    kind = reference_types()[mapping.filekind]
-    if tuple(mapping.parkey) != (kind.keys, kind.time_keys):
-        raise Fatal(
-            f"{mapping.basename} matches on {mapping.parkey}, references of type {kind.name} match on {kind.keys}.",
-            remedy="Build the context in a new cache.",
-        )
+def load_mapping(folder: Path, name: str) -> Any:
+    """Load one mapping by absolute path; those below it are loaded when they are needed."""
+    return rmap.load_mapping(name, path=str(folder))
 
 
 def rows_of(mapping: Any) -> Rows:
@@ -93,21 +82,38 @@ def rows_of(mapping: Any) -> Rows:
     return rows
 
 
+def adapted_rows(mapping: Any) -> Rows:
+    """What a reference mapping chooses, by the keys that its type has now; keys that it did not match on are N/A.
+
+    Raises
+    ------
+    Fatal
+        If it matches on keys that its type has no longer.
+    """
+    kind = reference_types()[mapping.filekind]
+    keys, time_keys = mapping.parkey
+    if not set(keys) <= set(kind.keys) or tuple(time_keys) != kind.time_keys:
+        raise Fatal(
+            f"{mapping.basename} matches on {mapping.parkey}, references of type {kind.name} match on {kind.keys}.",
+            remedy="Build the context in a new cache.",
+        )
+    places = [keys.index(key) if key in keys else None for key in kind.keys]
+    return {
+        (tuple("N/A" if place is None else values[place] for place in places), useafter): name
+        for (values, useafter), name in rows_of(mapping).items()
+    }
+
+
 def write_reference_mapping(folder: Path, name: str, parent: str, kind: ReferenceType, rows: Rows) -> None:
     """Write a reference mapping (rmap)."""
-    header = _header(name, parent, "REFERENCE") | {
-        "classes": ("Match", "UseAfter"),
-        "filekind": kind.name.upper(),
-        "instrument": "IRIS",
-        # Two rows that match equally well are a mistake in a header, not something to merge.
-        "merge_overlaps": False,
-        "parkey": (kind.keys, kind.time_keys),
-    }
+    header = _header(name, parent, "REFERENCE") | kind.mapping_header
+    # Two rows that match equally well are a mistake in a header, not something to merge.
+    header["merge_overlaps"] = False
     matches: dict[tuple[str, ...], dict[str, str]] = {}
     for (values, useafter), reference in sorted(rows.items()):
         key = tuple(utils.condition_value(value) for value in values)
         matches.setdefault(key, {})[useafter] = reference
-    body = "".join(f"    {key!r} : UseAfter({times!r}),\n" for key, times in matches.items())
+    body = "".join(f"    {key!r} : {kind.selector}({times!r}),\n" for key, times in matches.items())
     _write(folder, name, header, f"Match({{\n{body}}})")
 
 
@@ -141,10 +147,6 @@ def _write(folder: Path, name: str, header: Mapping[str, object], selector: str)
         mapping.write(str(temporary))
         temporary.chmod(0o444)
         (folder / name).hardlink_to(temporary)
-
-
-def _load(folder: Path, name: str) -> Any:
-    return rmap.load_mapping(name, path=str(folder))
 
 
 def _selected(mapping: Any) -> list[str]:

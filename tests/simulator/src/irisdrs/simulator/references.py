@@ -54,6 +54,7 @@ def write_references(
     written = []
     for truth in truths:
         for kind, model in _references(truth, filter_name, sampling_mode, integration_time_s):
+            model.meta.telescope = "TMT"
             model.meta.instrument.name = "IRIS"
             model.meta.instrument.detector = str(truth.detector)
             model.meta.reftype = kind
@@ -61,6 +62,7 @@ def write_references(
             model.meta.pedigree = "SIMULATION"
             model.meta.description = f"True {kind} of the simulated detector, seed {truth.seed}"
             model.meta.author = "IRIS DRS simulator"
+            model.add_history_entry("Written from the truth of the simulated detector")
             path = directory / f"iris_{kind}_{str(truth.detector).lower()}.fits"
             model.meta.filename = path.name
             path.write_bytes(to_bytes(model))
@@ -94,6 +96,7 @@ def _references(
     yield "nonlincoeff", NonlinCoeffModel(coeffs=truth.linearity(), dq=good)
     saturation = SaturationModel(data=truth.saturation(), dq=good)
     saturation.meta.bunit_data = "DN"
+    saturation.meta.exposure.sampling_mode = "ANY"
     yield "saturation", saturation
     conversion = GainModel(data=np.array(gain))
     conversion.meta.bunit_data = "electron/DN"

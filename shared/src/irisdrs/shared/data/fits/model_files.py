@@ -10,7 +10,7 @@ import numpy as np
 from stdatamodels import fits_support
 
 from irisdrs.shared.data.fits.hdus import check_size, opened, readable, written
-from irisdrs.shared.data.models import IrisModel
+from irisdrs.shared.data.models import IrisModel, ReferenceModel
 from irisdrs.shared.errors import CorruptObject
 
 Model = TypeVar("Model", bound=IrisModel)
@@ -20,7 +20,8 @@ def to_bytes(model: Any) -> bytes:
     """Write a model as FITS with checksums: the same content gives the same bytes.
 
     What would differ is made the same: asdf lists the extensions that it used in the order of a set, its history
-    entries carry the time, mappings keep the order in which they were filled, and checksum cards say when.
+    entries carry the time, mappings keep the order in which they were filled, and checksum cards say when. A reference
+    has no ASDF extension, which `crds certify` forbids: what it holds is in arrays and keywords.
 
     Parameters
     ----------
@@ -36,6 +37,9 @@ def to_bytes(model: Any) -> bytes:
     tree = {name: _in_order(value) if name == "meta" else value for name, value in sorted(model._instance.items())}
     entries = [{"description": entry["description"]} for entry in tree.pop("history", {}).get("entries", [])]
     first = fits_support.to_fits({**tree, "history": {"entries": [*entries]}}, model._schema)
+    if isinstance(model, ReferenceModel):
+        del first["ASDF"]
+        return written(first)
     with asdf.open(io.BytesIO(first["ASDF"].data.tobytes())) as probe:
         used = sorted(probe.tree["history"]["extensions"], key=_extension_key)
     history = {"entries": entries, "extensions": [dict(extension) for extension in used]}

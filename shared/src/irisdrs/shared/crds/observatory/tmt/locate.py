@@ -13,7 +13,9 @@ from crds import data_file
 from crds.core import config, exceptions, rmap, timestamp, utils
 from crds.io import abstract
 
+from irisdrs.shared.crds.array_values import wrong_values
 from irisdrs.shared.crds.parameters import PARAMETERS, TIME_KEYS, canonical, matching_parameters
+from irisdrs.shared.crds.reference_types import reference_types
 
 from . import FILEKINDS, HERE, INSTRUMENTS, TYPES
 
@@ -51,7 +53,16 @@ def get_extra_tpninfos(refpath: str) -> list[Any]:
 
 
 def project_check(refpath: str, mapping: Any) -> None:
-    """Checks beyond the tpn files: none."""
+    """Checks beyond the tpn files: whether the numbers can be what the type says.
+
+    Raises
+    ------
+    ValidationError
+        If they cannot; says which, and where the first one is.
+    """
+    wrong = list(wrong_values(refpath, reference_types()[mapping.filekind]))
+    if wrong:
+        raise exceptions.ValidationError("; ".join(wrong))
 
 
 def get_exptypes(instrument: str | None = None) -> list[str]:
@@ -136,7 +147,10 @@ def ref_properties_from_header(filename: str) -> Properties:
     instrument = utils.header_to_instrument(header).lower()
     filekind = utils.get_any_of(header, ["REFTYPE", "META.REFTYPE"], "UNDEFINED").lower()
     if instrument not in INSTRUMENTS or filekind not in FILEKINDS:
-        raise exceptions.CrdsNamingError(f"{filename!r} says INSTRUME={instrument!r}, REFTYPE={filekind!r}")
+        raise exceptions.CrdsNamingError(
+            f"{filename!r} says INSTRUME={instrument!r}, REFTYPE={filekind!r}: the instrument must be one of"
+            f" {', '.join(INSTRUMENTS)}, the type one of {', '.join(FILEKINDS)}"
+        )
     path = Path(filename)
     return str(path.parent), "tmt", instrument, filekind, path.stem, path.suffix
 
@@ -147,10 +161,21 @@ def _inside_mapping(filename: str) -> tuple[str, str]:
 
 
 def reference_keys_to_dataset_keys(mapping: Any, header: Header) -> dict[str, Any]:
-    """Say in a dataset's words what a reference file's header says: USEAFTER is its date and time of observation."""
+    """Say in a dataset's words what a reference file's header says: USEAFTER is its date and time of observation.
+
+    Raises
+    ------
+    ValidationError
+        If USEAFTER is no time.
+    """
     result = dict(abstract.cross_strap_header(header))
     if "USEAFTER" in result:
-        result.update(zip(TIME_KEYS, timestamp.reformat_date(result["USEAFTER"]).split(), strict=True))
+        try:
+            result.update(zip(TIME_KEYS, timestamp.reformat_date(result["USEAFTER"]).split(), strict=True))
+        except ValueError as error:
+            raise exceptions.ValidationError(
+                f"USEAFTER {result['USEAFTER']!r} is no time such as 2030-01-01T00:00:00"
+            ) from error
     return {name: canonical(name.upper(), str(value)) for name, value in result.items()}
 
 
