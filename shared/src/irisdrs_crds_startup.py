@@ -36,4 +36,4 @@ class _Finder:
 
 
 if os.environ.get("CRDS_OBSERVATORY") == "tmt":
-    sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Finder)

@@ -45,7 +45,7 @@ def bestrefs(
 
     async def ask() -> None:
         chosen = context or await references.default_context()
-        wanted: Sequence[str] = types or await asyncio.to_thread(types_for, _cache_dir(cache), chosen, asked)
+        wanted = list(types or ()) or await asyncio.to_thread(types_for, _cache_dir(cache), chosen, asked)
         found = await references.best_references(asked, wanted, chosen)
         typer.echo(f"Under {chosen}:")
         _print_columns([(each.type, each.name, each.sha256, str(each.path)) for each in found.values()])

@@ -10,7 +10,7 @@ import crds
 from crds.core import utils
 
 from irisdrs.shared.crds.cache import Cache, context_in_force
-from irisdrs.shared.crds.mappings import CRDS_LOCK
+from irisdrs.shared.crds.mappings import CRDS_LOCK, load_context
 from irisdrs.shared.crds.registration import OBSERVATORY, client_environment, register
 from irisdrs.shared.errors import MissingReference
 
@@ -43,6 +43,8 @@ class Library:
         ------
         MissingReference
             If a type has neither override nor match; names all of them.
+        Fatal
+            If the context is damaged, or names what is no file of the cache.
         """
         wanted = [kind for kind in types if kind not in self.overrides]
         if not wanted:
@@ -63,6 +65,7 @@ def _ask_crds(
     context = context or context_in_force(Cache(cache.absolute()))
     if context is None:
         raise MissingReference(f"The CRDS cache {cache} holds no context.", remedy="Is it the right folder?")
+    load_context(Cache(cache.absolute()).mappings, context)  # the client itself hands out whatever a mapping names
     header = {name.upper(): value for name, value in parameters.items()}
     try:
         with CRDS_LOCK, _environment(client_environment(cache)), _nothing_remembered():

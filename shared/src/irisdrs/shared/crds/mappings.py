@@ -13,11 +13,18 @@ from crds.core import rmap, utils
 from crds.core.exceptions import CrdsError
 
 from irisdrs.shared.crds.cache import staged
+from irisdrs.shared.crds.mapping_text import check_mapping_file
 from irisdrs.shared.crds.names import is_context_name, is_reference_name, is_safe_name
 from irisdrs.shared.crds.reference_types import ReferenceType, reference_types
 from irisdrs.shared.errors import Fatal
 
 CRDS_LOCK = threading.RLock()
+
+#: What the client raises for a mapping that is none.
+_DAMAGES = (
+    *(CrdsError, OSError, ValueError, TypeError, KeyError, AssertionError, AttributeError, SyntaxError),
+    RecursionError,  # a rule in a header with a thousand signs
+)
 
 #: What a reference mapping chooses: (values of the keys, use after) -> name of a reference file.
 Rows = dict[tuple[tuple[str, ...], str], str]
@@ -60,7 +67,7 @@ def load_context(folder: Path, context: str) -> Any:
                 remedy="Deliver its mappings, or name another context.",
             ) from error
         # A mapping of another kind than its place asks for lacks attributes.
-        except (CrdsError, OSError, ValueError, AssertionError, AttributeError, SyntaxError, SystemExit) as error:
+        except (*_DAMAGES, SystemExit) as error:
             raise Fatal(
                 f"CRDS context {context} in {folder} is damaged: {error}.",
                 remedy="Restore its mappings from where they came.",
@@ -69,7 +76,15 @@ def load_context(folder: Path, context: str) -> Any:
 
 
 def load_mapping(folder: Path, name: str) -> Any:
-    """Load one mapping by absolute path; those below it are loaded when they are needed."""
+    """Load one mapping by absolute path; those below it are loaded when they are needed.
+
+    Raises
+    ------
+    FileNotFoundError
+    Fatal
+        If its text is none that the client may read (`mapping_text`).
+    """
+    check_mapping_file(folder / name)
     return rmap.load_mapping(name, path=str(folder))
 
 
