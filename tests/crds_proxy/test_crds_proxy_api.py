@@ -20,7 +20,7 @@ from irisdrs.shared.crds.mappings import CRDS_LOCK
 from irisdrs.shared.reference_wire import MAX_QUESTION_BYTES
 from irisdrs.shared.service import Platform
 from irisdrs.shared.store.directory import DirectoryStore
-from irisdrs.shared.testing.references import CARDS, HEADER, write_references
+from irisdrs.shared.testing.references import CARDS, HEADER, write_reference, write_references
 from irisdrs.shared.testing.references_contract import cut
 from irisdrs.shared.web_server import serving
 
@@ -197,8 +197,10 @@ async def test_what_is_nowhere_and_what_cannot_be_done(client: httpx.AsyncClient
 async def test_a_damaged_cache_is_a_conflict_and_a_mistake_of_ours_an_internal_error(
     client: httpx.AsyncClient, cache: Cache
 ) -> None:
+    manifest = cache.manifest.read_text()
     cache.manifest.write_text("no JSON")
     is_problem(await client.get(f"/references/files/{GAIN}"), 409, "Fatal", "damaged")
+    cache.manifest.write_text(manifest)
     cache.server_config.unlink()
     is_problem(await client.get("/references/context"), 409, "Fatal", "holds no context")
     cache.server_config.mkdir()
@@ -207,19 +209,22 @@ async def test_a_damaged_cache_is_a_conflict_and_a_mistake_of_ours_an_internal_e
     assert str(cache.root) not in answer.text
 
 
-async def test_it_answers_while_a_cold_context_is_loaded(served: httpx.AsyncClient) -> None:
+async def test_it_answers_while_a_cold_context_is_loaded(
+    served: httpx.AsyncClient, cache: Cache, tmp_path: Path
+) -> None:
+    new = build_context(cache.root, [write_reference(tmp_path / "better.fits", "gain", DESCRIP="better")])
     assert (await served.post("/references/best", json=question())).status_code == 200
-    cold = question(context="tmt_0009.pmap")
+    cold = question(context=new)
     with CRDS_LOCK:  # as a large context holds it while it is loaded
         waiting = [asyncio.create_task(served.post("/references/best", json=cold)) for _ in range(20)]
         await asyncio.sleep(0)
         async with asyncio.timeout(SOON_S):
             assert (await served.post("/references/best", json=question())).status_code == 200
-            assert (await served.get("/references/context")).status_code == 200
+            assert (await served.get("/references/context")).json() == {"context": new}
             assert (await served.get(f"/references/files/{GAIN}")).status_code == 200
         assert not any(task.done() for task in waiting)
     for answer in await asyncio.gather(*waiting):
-        is_problem(answer, 404, "MissingReference", "tmt_0009.pmap")
+        assert "tmt_iris_gain_0002.fits" in {found["name"] for found in answer.json()}
 
 
 async def test_it_describes_itself(client: httpx.AsyncClient) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from irisdrs.crds_proxy.main import open_references
-from irisdrs.shared.crds.cache import Cache
+from irisdrs.shared.crds.cache import Cache, facts_of, read_manifest, write_manifest
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.crds.mappings import CRDS_LOCK
 from irisdrs.shared.errors import Fatal, MissingReference
@@ -173,13 +173,14 @@ async def test_a_file_that_the_manifest_does_not_know_is_not_handed_out(cache: C
 
 
 def rewrite(cache: Cache, name: str, old: str, new: str) -> None:
-    """Change a mapping as a malicious author would: with a right checksum."""
+    """Change a mapping as a malicious author would: with right checksums."""
     from crds.core import rmap
 
     path = cache.mappings / name
     mapping = rmap.Mapping.from_string(path.read_text().replace(old, new), name, ignore_checksum=True)
     path.unlink()
     mapping.write(str(path))
+    write_manifest(cache, read_manifest(cache) | {name: facts_of(path)})
 
 
 @pytest.mark.parametrize("name", ["../../../secret.fits", "/etc/passwd", "tmt_iris_dark_0001.rmap"])

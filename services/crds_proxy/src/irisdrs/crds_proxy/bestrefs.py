@@ -4,15 +4,16 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from crds.core import utils
 from crds.core.exceptions import CrdsError
 
+from irisdrs.crds_proxy.holdings import Holdings
 from irisdrs.crds_proxy.verification import Unusable, VerifiedFile, Verifier
-from irisdrs.shared.crds.cache import Cache, context_in_force
-from irisdrs.shared.crds.mappings import CRDS_LOCK, load_context
-from irisdrs.shared.crds.names import is_reference_name
+from irisdrs.shared.crds.mappings import CRDS_LOCK, load_context, names_below
+from irisdrs.shared.crds.names import is_context_name, is_reference_name
 from irisdrs.shared.crds.parameters import matching_parameters
 from irisdrs.shared.errors import Fatal, MissingReference
 from irisdrs.shared.references import Reference
@@ -20,10 +21,23 @@ from irisdrs.shared.references import Reference
 #: Answers that are remembered: some 1 kB each, and more questions than a night asks.
 _REMEMBERED = 10_000
 
+#: Contexts that are kept loaded: more than are asked for in a night, each of some 10 MB.
+_KEPT_CONTEXTS = 16
+
 _DELIVER = "Deliver the missing references to a new context and redo the observation under it."
 
-#: What CRDS chose: reference type -> file name, or why there is none.
+#: Longest question that is remembered, letters: honest ones have some hundred.
+_LONGEST = 4_000
+
+#: Context, types (None: all), values of the keys.
+_Question = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
+
+#: What CRDS chose: reference type -> file name, or ``NOT FOUND`` and why. The rules may omit a type.
 Choice = Mapping[str, str]
+
+
+class Unanswerable(Exception):
+    """The context has no answer for this header, whatever the type; the text says why."""
 
 
 class PinnedContext:
@@ -31,57 +45,76 @@ class PinnedContext:
 
     Parameters
     ----------
-    cache : Cache
+    folder : Path
+        Of the mappings, all of which are there.
     name : str
         Of a pmap.
 
     Raises
     ------
     MissingReference
-        If the context is absent, damaged, or names files that CRDS cannot have.
+        If the context is damaged, or names files that CRDS cannot have.
     """
 
-    def __init__(self, cache: Cache, name: str) -> None:
+    def __init__(self, folder: Path, name: str) -> None:
         self.name = name
         with CRDS_LOCK:
             try:
-                self._pipeline: Any = load_context(cache.mappings, name)
+                self._pipeline: Any = load_context(folder, name)
             except Fatal as error:
                 raise MissingReference(error.message, remedy=error.remedy) from error
-            required = self._pipeline.get_required_parkeys()
-        self.keys: tuple[str, ...] = tuple(sorted({key for keys in required.values() for key in keys}))
+            self.required: Mapping[str, list[str]] = self._pipeline.get_required_parkeys()
+        self.keys: tuple[str, ...] = tuple(sorted({key for keys in self.required.values() for key in keys}))
 
-    def choose(self, parameters: Mapping[str, str], types: Sequence[str]) -> Choice:
+    def choose(self, parameters: Mapping[str, str], types: Sequence[str] | None) -> Choice:
         """Ask CRDS, which is not thread-safe: under the lock of this process.
 
-        Returns
-        -------
-        mapping of type to file name, or to a text that starts with ``NOT FOUND`` and says why
+        Parameters
+        ----------
+        parameters : mapping
+            As `matching_parameters` gives them.
+        types : sequence of str, optional
+            In lower case. None: all that the context knows.
+
+        Raises
+        ------
+        Unanswerable
+            If the header names no instrument, or one that the context does not know.
         """
+        if types is not None and not types:
+            return {}  # the client would take it for all of them
         with CRDS_LOCK:
             try:
                 header = utils.condition_header(self._pipeline.minimize_header(dict(parameters)))
-                found = self._pipeline.get_best_references(header, include=list(types))
+                found = self._pipeline.get_best_references(header, include=types)
             except (CrdsError, SystemExit) as error:
-                return dict.fromkeys(types, f"NOT FOUND {error}")
-        return {name: str(found.get(name.lower(), "NOT FOUND omitted by the rules")) for name in types}
+                raise Unanswerable(str(error)) from error
+        return {name: str(file) for name, file in found.items()}
 
 
 class LocalReferences:
-    """`References` on a local cache, in this process.
+    """`References` on what an observatory has published, in this process.
 
     A context never changes, so the answer to (context, types, values of the keys that the context matches on) is
     remembered; the files are looked at each time.
+
+    Parameters
+    ----------
+    holdings : Holdings
+        Brings what is not in the local cache.
+    files : Verifier
+        Of that cache.
     """
 
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
-        self._files = Verifier(cache)
-        self._contexts: dict[str, PinnedContext] = {}
-        self._answers: OrderedDict[tuple[str, ...], Choice] = OrderedDict()
+    def __init__(self, holdings: Holdings, files: Verifier) -> None:
+        self.holdings = holdings
+        self._files = files
+        self._contexts: OrderedDict[str, PinnedContext] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[PinnedContext]] = {}
+        self._answers: OrderedDict[_Question, Choice] = OrderedDict()
         # One thread each for what only one can do at a time: questions that wait hold no thread of the process.
         self._crds = ThreadPoolExecutor(1, thread_name_prefix="iris-crds")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="iris-crds-files")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="iris-crds-check")
 
     async def default_context(self) -> str:
         """Context in force for observations that start now.
@@ -89,13 +122,13 @@ class LocalReferences:
         Raises
         ------
         Fatal
-            If the cache holds no context.
+            If none was ever published.
         """
-        context = await asyncio.to_thread(context_in_force, self._cache)
+        context = (await self.holdings.catalogue()).context
         if context is None:
             raise Fatal(
-                f"The CRDS cache {self._cache.root} holds no context.",
-                remedy="Build one around reference files, or name another cache.",
+                f"The observatory holds no context of CRDS (cache: {self._files.cache.root}).",
+                remedy="Deliver references, or name another cache.",
             )
         return context
 
@@ -103,17 +136,52 @@ class LocalReferences:
         self, header: Mapping[str, str], types: Sequence[str], context: str
     ) -> Mapping[str, Reference]:
         """Best reference of each type; see `irisdrs.shared.references.References`."""
-        pinned = self._contexts.get(context)
-        if pinned is None:
-            pinned = await asyncio.get_running_loop().run_in_executor(self._crds, self._pin, context)
+        pinned = self._recall_context(context) or await self._pinned(context)
         parameters = matching_parameters(header)
-        choice = await self._choose(pinned, parameters, types)
+        otherwise = "NOT FOUND omitted by the rules"
+        try:
+            found = await self._choose(pinned, parameters, types)
+        except Unanswerable as error:
+            found, otherwise = {}, f"NOT FOUND {error}"
+        choice = {name: found.get(name.lower(), otherwise) for name in types}
         files = {name: self._files.recall(file) for name, file in choice.items()}
         if any(file is None for file in files.values()):
-            files, reasons = await asyncio.get_running_loop().run_in_executor(self._reader, self._verify, choice)
-            if reasons:
-                raise _missing(pinned, parameters, reasons)
+            files, problems = await self._bring(choice)
+            if problems:
+                raise _missing(pinned, parameters, problems)
         return {name: Reference(name, choice[name], file.sha256, file.path) for name, file in files.items() if file}
+
+    async def choose(self, header: Mapping[str, str], types: Sequence[str] | None, context: str) -> Choice:
+        """What CRDS chooses, by name: no file is needed.
+
+        Parameters
+        ----------
+        header : mapping
+            FITS keywords or data model paths.
+        types : sequence of str, optional
+            None: all that the context knows.
+        context : str
+            Of a pmap.
+
+        Raises
+        ------
+        MissingReference
+            If the context is unknown or damaged.
+        Unanswerable
+            If it does not know the header's instrument.
+        """
+        pinned = self._recall_context(context) or await self._pinned(context)
+        return await self._choose(pinned, matching_parameters(header), types)
+
+    async def required_keys(self, context: str) -> Mapping[str, list[str]]:
+        """What a context matches on, by instrument.
+
+        Raises
+        ------
+        MissingReference
+            If the context is unknown or damaged.
+        """
+        return (self._recall_context(context) or await self._pinned(context)).required
 
     async def file(self, name: str) -> VerifiedFile:
         """A reference file by its name.
@@ -122,60 +190,106 @@ class LocalReferences:
         ------
         MissingReference
             If it is absent or damaged, or the name is none of a reference.
+        Outage
+            If it is not in the local cache, and cannot be brought now.
         """
         if not is_reference_name(name):
             raise MissingReference(
                 f"{name!r} is no name of a reference file.", remedy="They have names such as tmt_iris_dark_0001.fits."
             )
+        return await self.published(name)
+
+    async def published(self, name: str) -> VerifiedFile:
+        """A mapping or reference by its name; raises as `file` does."""
         known = self._files.recall(name)
         if known is not None:
             return known
+        await self.holdings.local(name)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, self._files.verify, name)
         except Unusable as error:
-            raise MissingReference(f"{error}.", remedy="Restore the file from where the cache came.") from error
+            raise MissingReference(f"{error}.", remedy="It vanished just now: ask again.") from error
 
-    def _pin(self, context: str) -> PinnedContext:
-        """Load a context, once for all who wait for it: in the one thread of `_crds`."""
+    def _recall_context(self, context: str) -> PinnedContext | None:
         pinned = self._contexts.get(context)
-        if pinned is None:
-            pinned = self._contexts[context] = PinnedContext(self._cache, context)
+        if pinned is not None:
+            self._contexts.move_to_end(context)
         return pinned
 
-    async def _choose(self, pinned: PinnedContext, parameters: Mapping[str, str], types: Sequence[str]) -> Choice:
-        question = (pinned.name, *types, "", *[parameters.get(key, "UNDEFINED") for key in pinned.keys])
+    async def _pinned(self, context: str) -> PinnedContext:
+        """Load a context, once for all who wait for it."""
+        task = self._loading.get(context)
+        if task is None:
+            task = self._loading[context] = asyncio.create_task(self._load(context), name=f"load {context[:40]}")
+            task.add_done_callback(lambda _: self._loading.pop(context))
+        return await asyncio.shield(task)  # who gives up does not take it away from the others
+
+    async def _load(self, context: str) -> PinnedContext:
+        if not is_context_name(context):
+            raise MissingReference(
+                f"{context!r} is no name of a CRDS context.", remedy="Contexts have names such as tmt_0001.pmap."
+            )
+        try:
+            await self._bring_mappings(context)
+        except (Fatal, MissingReference) as error:
+            raise MissingReference(
+                f"CRDS context {context} is not to be had: {error.message}", remedy=error.remedy
+            ) from error
+        loop, folder = asyncio.get_running_loop(), self._files.cache.mappings
+        pinned = await loop.run_in_executor(self._crds, PinnedContext, folder, context)
+        self._contexts[context] = pinned
+        if len(self._contexts) > _KEPT_CONTEXTS:
+            self._contexts.popitem(last=False)
+        return pinned
+
+    async def _bring_mappings(self, name: str) -> None:
+        """Bring a mapping and all below it: what a mapping names is known once it is here."""
+        path = await self.holdings.local(name)
+        below = await asyncio.get_running_loop().run_in_executor(self._crds, names_below, path.parent, name)
+        await asyncio.gather(*(self._bring_mappings(each) for each in below))
+
+    async def _choose(
+        self, pinned: PinnedContext, parameters: Mapping[str, str], types: Sequence[str] | None
+    ) -> Choice:
+        asked = None if types is None else tuple(name.lower() for name in types)
+        values = tuple(parameters.get(key, "UNDEFINED") for key in pinned.keys)
+        question = (pinned.name, asked, values)
         choice = self._answers.get(question)
-        if choice is None:
-            choice = await asyncio.get_running_loop().run_in_executor(self._crds, pinned.choose, parameters, types)
+        if choice is not None:
+            self._answers.move_to_end(question)
+            return choice
+        choice = await asyncio.get_running_loop().run_in_executor(self._crds, pinned.choose, parameters, asked)
+        if sum(map(len, (*(asked or ()), *values))) <= _LONGEST:
             self._answers[question] = choice
             if len(self._answers) > _REMEMBERED:
                 self._answers.popitem(last=False)
-        else:
-            self._answers.move_to_end(question)
         return choice
 
-    def _verify(self, choice: Choice) -> tuple[dict[str, VerifiedFile | None], dict[str, str]]:
-        """Verify the chosen files; files by type, and reasons by type for those that cannot be had."""
+    async def _bring(self, choice: Choice) -> tuple[dict[str, VerifiedFile | None], dict[str, MissingReference | str]]:
+        """Bring the chosen files; files by type, and problems by type for those that cannot be had."""
         files: dict[str, VerifiedFile | None] = {}
-        reasons: dict[str, str] = {}
+        problems: dict[str, MissingReference | str] = {}
         for name, file in choice.items():
             if not is_reference_name(file):
-                reasons[name] = file
+                problems[name] = file
                 continue
             try:
-                files[name] = self._files.verify(file)
-            except Unusable as error:
-                reasons[name] = str(error)
-        return files, reasons
+                files[name] = await self.published(file)
+            except MissingReference as error:
+                problems[name] = error
+        return files, problems
 
 
-def _missing(pinned: PinnedContext, parameters: Mapping[str, str], reasons: Mapping[str, str]) -> MissingReference:
+def _missing(
+    pinned: PinnedContext, parameters: Mapping[str, str], problems: Mapping[str, MissingReference | str]
+) -> MissingReference:
     asked = ", ".join(f"{key.lower()}={parameters[key]}" for key in pinned.keys if key in parameters)
+    reasons = {name: one if isinstance(one, str) else one.message.removesuffix(".") for name, one in problems.items()}
     listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    matched = [name for name, reason in reasons.items() if not reason.startswith("NOT FOUND")]
+    matched = [name for name, problem in problems.items() if not isinstance(problem, str)]
     restore = f"Restore the file of {', '.join(matched)} from where the cache came." if matched else ""
-    deliver = _DELIVER if len(matched) < len(reasons) else ""
+    deliver = _DELIVER if len(matched) < len(problems) else ""
     return MissingReference(
-        f"CRDS context {pinned.name} gives no {', '.join(reasons)} for {asked}: {listed}.",
+        f"CRDS context {pinned.name} gives no {', '.join(problems)} for {asked}: {listed}.",
         remedy=f"{restore} {deliver}".strip(),
     )

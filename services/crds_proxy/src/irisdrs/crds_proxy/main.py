@@ -4,6 +4,8 @@ from pathlib import Path
 
 from irisdrs.crds_proxy.api import application
 from irisdrs.crds_proxy.bestrefs import LocalReferences
+from irisdrs.crds_proxy.cache_holdings import CacheHoldings
+from irisdrs.crds_proxy.verification import Verifier
 from irisdrs.shared.crds import register
 from irisdrs.shared.crds.cache import Cache
 from irisdrs.shared.service import Platform, Service
@@ -28,4 +30,5 @@ def open_references(cache_dir: Path) -> LocalReferences:
         Root of the cache, as `irisdrs.shared.crds.context.build_context` makes it.
     """
     register()
-    return LocalReferences(Cache(cache_dir.absolute()))
+    files = Verifier(Cache(cache_dir.absolute()))
+    return LocalReferences(CacheHoldings(files), files)

@@ -25,10 +25,13 @@ class VerifiedFile:
 
 
 class Verifier:
-    """Verifies each file of a cache once, and again whenever it was touched. Thread-safe."""
+    """Verifies each file of a cache once, and again whenever it was touched. Thread-safe.
+
+    Who brings files into the cache and who hands them out share one, so that each file is read once.
+    """
 
     def __init__(self, cache: Cache) -> None:
-        self._cache = cache
+        self.cache = cache
         self._verified: dict[str, VerifiedFile] = {}
         self._manifest: Mapping[str, FileFacts] = {}
         self._manifest_signature: Signature | None = None
@@ -55,7 +58,7 @@ class Verifier:
 
     def _read(self, name: str) -> VerifiedFile:
         facts = self._facts(name)
-        path = self._cache.references / name
+        path = self.cache.path(name)
         try:
             with path.open("rb") as file:
                 stat = os.fstat(file.fileno())
@@ -71,11 +74,11 @@ class Verifier:
         return VerifiedFile(path, found, signature(stat))
 
     def _facts(self, name: str) -> FileFacts:
-        found = signature_of(self._cache.manifest)
+        found = signature_of(self.cache.manifest)
         if found != self._manifest_signature:
-            self._manifest = read_manifest(self._cache)
+            self._manifest = read_manifest(self.cache)
             self._manifest_signature = found
         try:
             return self._manifest[name]
         except KeyError:
-            raise Unusable(f"{name} cannot be verified: it is not in {self._cache.manifest}") from None
+            raise Unusable(f"{name} cannot be verified: it is not in {self.cache.manifest}") from None

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from irisdrs.shared.crds.names import is_context_name
+from irisdrs.shared.crds.names import MAPPING_SUFFIXES, is_context_name
 from irisdrs.shared.errors import Fatal
 
 _CHUNK_BYTES = 1 << 20
@@ -55,6 +55,10 @@ class Cache:
         """Folder of the reference files."""
         folder = self.root / "references" / "tmt"
         return folder if self._subdir_mode() == "flat" else folder / "iris"
+
+    def path(self, name: str) -> Path:
+        """Where a mapping or reference of this name lies."""
+        return (self.mappings if name.endswith(MAPPING_SUFFIXES) else self.references) / name
 
     @property
     def manifest(self) -> Path:

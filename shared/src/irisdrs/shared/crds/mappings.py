@@ -7,6 +7,7 @@ thread-safe: `CRDS_LOCK` guards every call of it in this process.
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from crds.core import rmap, utils
@@ -30,7 +31,7 @@ _DAMAGES = (
 Rows = dict[tuple[tuple[str, ...], str], str]
 
 
-def load_context(folder: Path, context: str) -> Any:
+def load_context(folder: Path, context: str, loaded: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """Load a context and everything below it, by absolute path.
 
     The client keeps mappings by name, for the whole process; loading by path keeps two caches apart. Every name inside
@@ -42,6 +43,8 @@ def load_context(folder: Path, context: str) -> Any:
         ``mappings/tmt`` of a cache.
     context : str
         Name of a pmap.
+    loaded : mapping of str to crds.core.rmap.ReferenceMapping
+        Reference mappings of the same folder that were loaded before, by name: they are not read again.
 
     Returns
     -------
@@ -57,10 +60,11 @@ def load_context(folder: Path, context: str) -> Any:
     with CRDS_LOCK:
         try:
             pipeline = load_mapping(folder, context)
-            for name in _selected(pipeline):
-                for below in _selected(load_mapping(folder, name)):
-                    _check(below, name, load_mapping(folder, below).reference_names())
-            pipeline.force_load()
+            for instrument, name in _selected(pipeline).items():
+                pipeline.selections[instrument] = imap = load_mapping(folder, name)
+                for kind, below in _selected(imap).items():
+                    imap.selections[kind] = mapping = loaded.get(below) or load_mapping(folder, below)
+                    _check(below, name, mapping.reference_names())
         except FileNotFoundError as error:
             raise Fatal(
                 f"CRDS context {context} is not in {folder}, or not complete: {error}.",
@@ -73,6 +77,42 @@ def load_context(folder: Path, context: str) -> Any:
                 remedy="Restore its mappings from where they came.",
             ) from error
         return pipeline
+
+
+def names_below(folder: Path, name: str) -> list[str]:
+    """Names of the mappings that a pmap or imap chooses from, each of them checked; none for an rmap.
+
+    Raises
+    ------
+    Fatal
+        If the mapping is damaged, or holds a name that is none of a CRDS file, or none of the mappings below its kind.
+    """
+    below = {".pmap": ".imap", ".imap": ".rmap"}.get(Path(name).suffix)
+    if below is None:
+        return []
+    names = list(_selected(_loaded(folder, name)).values())
+    if wrong := [each for each in names if not each.endswith(below)]:
+        raise Fatal(
+            f"CRDS mapping {name} in {folder} is damaged: it names {wrong[0]}.", remedy="Restore it from where it came."
+        )
+    return names
+
+
+def reference_names(folder: Path, name: str) -> list[str]:
+    """Names of all references that an rmap may choose, each of them checked; raises as `names_below` does."""
+    names: list[str] = _loaded(folder, name).reference_names()
+    _check(name, "itself", names)
+    return names
+
+
+def _loaded(folder: Path, name: str) -> Any:
+    with CRDS_LOCK:
+        try:
+            return load_mapping(folder, name)
+        except (*_DAMAGES, SystemExit) as error:
+            raise Fatal(
+                f"CRDS mapping {name} in {folder} is damaged: {error}.", remedy="Restore it from where it came."
+            ) from error
 
 
 def load_mapping(folder: Path, name: str) -> Any:
@@ -164,9 +204,10 @@ def _write(folder: Path, name: str, header: Mapping[str, object], selector: str)
         (folder / name).hardlink_to(temporary)
 
 
-def _selected(mapping: Any) -> list[str]:
-    names = [value for value in mapping.selector.values() if not rmap.is_special_value(value)]
-    for name in names:
+def _selected(mapping: Any) -> dict[str, str]:
+    """Names of the mappings that a pmap or imap chooses from, by what it chooses them for."""
+    names = {key: value for key, value in mapping.selector.items() if not rmap.is_special_value(value)}
+    for name in names.values():
         if not is_safe_name(name):
             raise _unsafe(name, mapping.basename)
     return names
