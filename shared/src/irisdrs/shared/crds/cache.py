@@ -5,6 +5,7 @@ layout ``instrument``). Mappings and references are written once and never chang
 """
 
 import ast
+import fcntl
 import hashlib
 import json
 import os
@@ -194,6 +195,14 @@ def staged(folder: Path) -> Iterator[Path]:
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def building(cache: Cache) -> Iterator[None]:
+    """Let one process at a time change manifest and context in force; the lock ends with the process."""
+    with (cache.config / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _copy(reader: BinaryIO, write: Callable[[bytes], object]) -> FileFacts:

@@ -1,10 +1,8 @@
 """Build a CRDS context around reference files, in a local cache."""
 
-import fcntl
 import pprint
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from irisdrs.shared.crds import mappings
@@ -12,6 +10,7 @@ from irisdrs.shared.crds.cache import (
     Cache,
     FileFacts,
     admit,
+    building,
     context_in_force,
     facts_of,
     read_manifest,
@@ -59,7 +58,7 @@ def build_context(cache: Path, references: Sequence[Path], *, take: bool = False
     _refuse_ambiguity(described)
     files = Cache(cache.absolute())
     files.prepare()
-    with _one_builder(files):
+    with building(files):
         return _build(files, described, take=take)
 
 
@@ -129,14 +128,6 @@ def _next_name(folder: Path, prefix: str, suffix: str) -> str:
     pattern = re.compile(rf"{prefix}_([0-9]+)\.[a-z]+")
     numbers = [int(found[1]) for path in folder.iterdir() if (found := pattern.fullmatch(path.name))]
     return f"{prefix}_{max(numbers, default=0) + 1:04d}{suffix}"
-
-
-@contextmanager
-def _one_builder(cache: Cache) -> Iterator[None]:
-    """Let one process build at a time; the lock ends with the process."""
-    with (cache.config / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _server_config(context: str, mappings: list[str]) -> bytes:

@@ -1,0 +1,211 @@
+"""Holdings in the object store: contexts from its numbered changes, files brought into the local cache as asked for."""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from irisdrs.crds_proxy.holdings import Catalogue, Published
+from irisdrs.crds_proxy.states import States, object_of
+from irisdrs.shared.crds.cache import Cache, FileFacts, admit, building, read_manifest, write_manifest
+from irisdrs.shared.crds.names import MAPPING_SUFFIXES, is_safe_name
+from irisdrs.shared.errors import CorruptObject, MissingReference, Outage
+from irisdrs.shared.file_signature import Signature, signature, signature_of
+from irisdrs.shared.store.port import Store
+
+_log = structlog.get_logger(__name__)
+
+#: How long the store is not asked again, seconds: half of what an observatory may wait for a new context.
+FRESH_S = 0.5
+
+#: How often a process looks whether another one has brought a file, seconds: short against the bringing.
+_LOOK_S = 0.05
+
+#: Longest wait for another process that brings the same file, seconds. Then both bring it, and one file takes the
+#: other's place.
+_WAIT_S = 60.0
+
+
+class StoreHoldings:
+    """`Holdings` of a store and the cache of this host, which other processes may use too. For one event loop.
+
+    Parameters
+    ----------
+    store : Store
+    cache : Cache
+        Made if it is absent. What was built in it, and is in its manifest, counts as published on this host.
+    fresh_s : float
+        How long the store is not asked again, seconds.
+    """
+
+    def __init__(self, store: Store, cache: Cache, *, fresh_s: float = FRESH_S) -> None:
+        self.states = States(store)
+        self._store = store
+        self._cache = cache
+        self._fresh_s = fresh_s
+        self._known: Catalogue | None = None
+        self._asked_s = -float("inf")
+        self._turn = asyncio.Lock()
+        self._verified: dict[str, Signature] = {}
+        self._running: dict[str, asyncio.Task[Path]] = {}
+
+    async def catalogue(self) -> Catalogue:
+        """What is published; see `irisdrs.crds_proxy.holdings.Holdings`."""
+        async with self._turn:
+            if self._known is None or time.monotonic() - self._asked_s > self._fresh_s:
+                self._known = await self._ask(self._known)
+                self._asked_s = time.monotonic()
+            return self._known
+
+    async def refreshed(self) -> Catalogue:
+        """What is published now: the store is asked, however short ago it was."""
+        self._asked_s = -float("inf")
+        return await self.catalogue()
+
+    async def local(self, name: str) -> Path:
+        """A published file in the local cache; see `irisdrs.crds_proxy.holdings.Holdings`."""
+        if not is_safe_name(name):
+            raise MissingReference(
+                f"{name!r} is no name of a CRDS file.", remedy="They have names such as tmt_iris_dark_0001.fits."
+            )
+        path = self._path(name)
+        known = self._verified.get(name)
+        if known is not None and signature_of(path) == known:
+            return path
+        task = self._running.get(name)
+        if task is None:
+            task = self._running[name] = asyncio.create_task(self._bring(name, path), name=name)
+            task.add_done_callback(lambda _: self._running.pop(name))
+        return await asyncio.shield(task)  # who gives up does not take the file away from the others
+
+    def _path(self, name: str) -> Path:
+        return (self._cache.mappings if name.endswith(MAPPING_SUFFIXES) else self._cache.references) / name
+
+    async def _ask(self, known: Catalogue | None) -> Catalogue:
+        try:
+            changes = await self.states.changes()
+        except Outage as problem:
+            if known is None:
+                raise
+            if not known.stale:
+                _log.warning("contexts as they were when the store was asked last", problem=str(problem))
+            return replace(known, stale=True)
+        now = datetime.now(UTC)
+        if known is not None and len(known.changes) == len(changes):
+            return replace(known, asked_at=now, stale=False)
+        files = {name: published for change in changes for name, published in change.files.items()}
+        return Catalogue(changes, files, now)
+
+    async def _bring(self, name: str, path: Path) -> Path:
+        published = await self._published(name)
+        try:
+            if await asyncio.to_thread(self._verify, name, path, published):
+                return path
+            await asyncio.to_thread(self._cache.prepare)
+            async with _one_fetcher(self._cache, name):
+                if not await asyncio.to_thread(self._verify, name, path, published):
+                    await self._fetch(name, path, published)
+        except OSError as error:
+            raise Outage(
+                f"The CRDS cache {self._cache.root} cannot take {name}: {error.strerror}.",
+                remedy="Free or mend its disk, or make it writable.",
+            ) from error
+        return path
+
+    async def _published(self, name: str) -> Published:
+        """What a file must be: as it was published, else as it was built in the cache of this host."""
+        with contextlib.suppress(Outage):
+            if (found := (await self.catalogue()).files.get(name)) is not None:
+                return found
+        if (built := (await asyncio.to_thread(read_manifest, self._cache)).get(name)) is not None:
+            return Published(built.size, built.sha1sum, built.sha256)
+        now = await self.refreshed()
+        if name in now.files:
+            return now.files[name]
+        if now.stale:
+            raise Outage(f"The store is away, and {name} was not published before.", remedy="Start or mend the store.")
+        raise MissingReference(
+            f"Nothing of the name {name} was published.", remedy="`iris crds history` shows what was."
+        )
+
+    def _verify(self, name: str, path: Path, published: Published) -> bool:
+        """Whether the file is in the cache with the right bytes; reads all of it."""
+        try:
+            with path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                size_fits = stat.st_size == published.size
+                right = size_fits and hashlib.file_digest(file, "sha256").hexdigest() == published.sha256
+        except FileNotFoundError:
+            return False
+        if right:
+            self._verified[name] = signature(stat)
+        else:
+            _log.error("a file of the CRDS cache is damaged, bringing it again", path=str(path))
+        return right
+
+    async def _fetch(self, name: str, path: Path, published: Published) -> None:
+        # Into the manifest first: a file that is there is one that can be verified, whoever dies in between.
+        await asyncio.to_thread(enter, self._cache, {name: _facts(published)})
+        try:
+            async with self._store.local(object_of(name, published)) as source:
+                await asyncio.to_thread(_admit, source, path, published)
+        except CorruptObject as error:
+            raise MissingReference(f"{name} cannot be brought: {error.message}", remedy=error.remedy) from error
+        found = signature_of(path)
+        if found is not None:
+            self._verified[name] = found
+
+
+def enter(cache: Cache, files: Mapping[str, FileFacts]) -> None:
+    """Enter files of a cache into its manifest."""
+    with building(cache):
+        manifest = read_manifest(cache)
+        if any(manifest.get(name) != facts for name, facts in files.items()):
+            write_manifest(cache, {**manifest, **files})
+
+
+def _facts(published: Published) -> FileFacts:
+    return FileFacts(published.size, published.sha1sum, published.sha256)
+
+
+def _admit(source: Path, path: Path, published: Published) -> None:
+    def name_for(facts: FileFacts) -> str:
+        if facts != _facts(published):
+            raise CorruptObject(f"{source} is {facts}, published was {published}.", remedy="Restore the object.")
+        return path.name
+
+    admit(source, path.parent, name_for)
+
+
+@contextlib.asynccontextmanager
+async def _one_fetcher(cache: Cache, name: str) -> AsyncIterator[None]:
+    """Let one process of the host bring a file at a time; the lock ends with the process, however it ends.
+
+    It saves traffic and is no condition for anything.
+    """
+    folder = cache.config / "locks"
+    folder.mkdir(exist_ok=True)
+    with (folder / name).open("w") as lock:
+        deadline = time.monotonic() + _WAIT_S
+        while not _locked(lock.fileno()):
+            if time.monotonic() > deadline:
+                _log.warning("another process has been bringing a file for long, bringing it too", name=name)
+                break
+            await asyncio.sleep(_LOOK_S)
+        yield
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
