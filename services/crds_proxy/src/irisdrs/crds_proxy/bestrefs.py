@@ -1,18 +1,16 @@
 """Best references from a local CRDS cache, by the rules of the `crds` client, under a pinned context."""
 
 import asyncio
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-from crds.core import utils
-from crds.core.exceptions import CrdsError
-
 from irisdrs.crds_proxy.holdings import Holdings
+from irisdrs.crds_proxy.pinned_context import Choice, PinnedContext, Unanswerable
 from irisdrs.crds_proxy.verification import Unusable, VerifiedFile, Verifier
-from irisdrs.shared.crds.mappings import CRDS_LOCK, load_context, names_below
+from irisdrs.shared.crds.mappings import names_below
 from irisdrs.shared.crds.names import is_context_name, is_reference_name
 from irisdrs.shared.crds.parameters import matching_parameters
 from irisdrs.shared.errors import Fatal, MissingReference
@@ -31,65 +29,6 @@ _LONGEST = 4_000
 
 #: Context, types (None: all), values of the keys.
 _Question = tuple[str, tuple[str, ...] | None, tuple[str, ...]]
-
-#: What CRDS chose: reference type -> file name, or ``NOT FOUND`` and why. The rules may omit a type.
-Choice = Mapping[str, str]
-
-
-class Unanswerable(Exception):
-    """The context has no answer for this header, whatever the type; the text says why."""
-
-
-class PinnedContext:
-    """One immutable context: what it matches on, and what it chooses.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the mappings, all of which are there.
-    name : str
-        Of a pmap.
-
-    Raises
-    ------
-    MissingReference
-        If the context is damaged, or names files that CRDS cannot have.
-    """
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.name = name
-        with CRDS_LOCK:
-            try:
-                self._pipeline: Any = load_context(folder, name)
-            except Fatal as error:
-                raise MissingReference(error.message, remedy=error.remedy) from error
-            self.required: Mapping[str, list[str]] = self._pipeline.get_required_parkeys()
-        self.keys: tuple[str, ...] = tuple(sorted({key for keys in self.required.values() for key in keys}))
-
-    def choose(self, parameters: Mapping[str, str], types: Sequence[str] | None) -> Choice:
-        """Ask CRDS, which is not thread-safe: under the lock of this process.
-
-        Parameters
-        ----------
-        parameters : mapping
-            As `matching_parameters` gives them.
-        types : sequence of str, optional
-            In lower case. None: all that the context knows.
-
-        Raises
-        ------
-        Unanswerable
-            If the header names no instrument, or one that the context does not know.
-        """
-        if types is not None and not types:
-            return {}  # the client would take it for all of them
-        with CRDS_LOCK:
-            try:
-                header = utils.condition_header(self._pipeline.minimize_header(dict(parameters)))
-                found = self._pipeline.get_best_references(header, include=types)
-            except (CrdsError, SystemExit) as error:
-                raise Unanswerable(str(error)) from error
-        return {name: str(file) for name, file in found.items()}
 
 
 class LocalReferences:
@@ -110,6 +49,7 @@ class LocalReferences:
         self.holdings = holdings
         self._files = files
         self._contexts: OrderedDict[str, PinnedContext] = OrderedDict()
+        self._rules: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self._loading: dict[str, asyncio.Task[PinnedContext]] = {}
         self._answers: OrderedDict[_Question, Choice] = OrderedDict()
         # One thread each for what only one can do at a time: questions that wait hold no thread of the process.
@@ -236,7 +176,7 @@ class LocalReferences:
                 f"CRDS context {context} is not to be had: {error.message}", remedy=error.remedy
             ) from error
         loop, folder = asyncio.get_running_loop(), self._files.cache.mappings
-        pinned = await loop.run_in_executor(self._crds, PinnedContext, folder, context)
+        pinned = await loop.run_in_executor(self._crds, PinnedContext, folder, context, self._rules)
         self._contexts[context] = pinned
         if len(self._contexts) > _KEPT_CONTEXTS:
             self._contexts.popitem(last=False)
