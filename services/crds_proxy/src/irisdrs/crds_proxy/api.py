@@ -3,7 +3,6 @@
 Every answer that is no success is a `Problem`: the client raises it again as the error that it was here.
 """
 
-import os
 from http import HTTPStatus
 from typing import Annotated
 
@@ -14,6 +13,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from irisdrs.crds_proxy.bestrefs import LocalReferences
+from irisdrs.crds_proxy.file_answers import answer_with
+from irisdrs.crds_proxy.protocol.routes import add_protocol
 from irisdrs.shared.errors import Fatal, IrisError, MissingReference, Outage
 from irisdrs.shared.reference_wire import (
     BEST_PATH,
@@ -43,14 +44,8 @@ class BadQuestion(Fatal):
         self.status = status
 
 
-class _File(FileResponse):
-    """A file in larger pieces than the framework's: references have 64 MiB and more."""
-
-    chunk_size = 1 << 20
-
-
 def application(references: LocalReferences) -> FastAPI:
-    """The web application of crds_proxy, on the references of a local cache."""
+    """The web application of crds_proxy: our own questions, and the protocol of the official client beside them."""
     app = FastAPI(
         title="IRIS crds_proxy",
         description="Which calibration reference for this header, and its verified bytes.",
@@ -76,17 +71,10 @@ def application(references: LocalReferences) -> FastAPI:
         ]
 
     @app.get(FILES_PATH + "/{name}", summary="A reference file; its ETag is its SHA-256", response_class=FileResponse)
-    async def file(name: str) -> Response:
-        found = await references.file(name)
-        # With what `stat` says now, a file that vanished is an error before the answer begins, not within it.
-        stat = os.stat(found.path)  # noqa: PTH116
-        return _File(
-            found.path,
-            headers={"ETag": f'"{found.sha256}"'},
-            media_type="application/octet-stream",
-            stat_result=stat,
-        )
+    async def file(name: str, request: Request) -> Response:
+        return answer_with(await references.file(name), request, references.figures, "reference")
 
+    add_protocol(app, references)
     return app
 
 

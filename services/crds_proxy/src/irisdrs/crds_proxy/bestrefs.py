@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from irisdrs.crds_proxy.figures import Figures
 from irisdrs.crds_proxy.holdings import Holdings
 from irisdrs.crds_proxy.pinned_context import Choice, PinnedContext, Unanswerable
 from irisdrs.crds_proxy.verification import Unusable, VerifiedFile, Verifier
-from irisdrs.shared.crds.mappings import names_below
+from irisdrs.shared.crds.mappings import names_below, reference_names
 from irisdrs.shared.crds.names import is_context_name, is_reference_name
 from irisdrs.shared.crds.parameters import matching_parameters
 from irisdrs.shared.errors import Fatal, MissingReference
@@ -47,6 +48,7 @@ class LocalReferences:
 
     def __init__(self, holdings: Holdings, files: Verifier) -> None:
         self.holdings = holdings
+        self.figures = Figures()
         self._files = files
         self._contexts: OrderedDict[str, PinnedContext] = OrderedDict()
         self._rules: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
@@ -123,6 +125,27 @@ class LocalReferences:
         """
         return (self._recall_context(context) or await self._pinned(context)).required
 
+    async def mapping_names(self, mapping: str) -> Sequence[str]:
+        """Names of a mapping and of all below it.
+
+        Raises
+        ------
+        MissingReference
+            If a mapping is unknown or damaged.
+        """
+        if is_context_name(mapping):
+            return (self._recall_context(mapping) or await self._pinned(mapping)).mappings
+        return sorted(await self._bring_mappings(mapping))
+
+    async def reference_names(self, mapping: str) -> Sequence[str]:
+        """Names of all references that a mapping may choose; raises as `mapping_names` does."""
+        if is_context_name(mapping):
+            return (self._recall_context(mapping) or await self._pinned(mapping)).references
+        below = [name for name in await self._bring_mappings(mapping) if name.endswith(".rmap")]
+        folder, loop = self._files.cache.mappings, asyncio.get_running_loop()
+        found = [await loop.run_in_executor(self._crds, reference_names, folder, name) for name in below]
+        return sorted({name for names in found for name in names})
+
     async def file(self, name: str) -> VerifiedFile:
         """A reference file by its name.
 
@@ -169,12 +192,7 @@ class LocalReferences:
             raise MissingReference(
                 f"{context!r} is no name of a CRDS context.", remedy="Contexts have names such as tmt_0001.pmap."
             )
-        try:
-            await self._bring_mappings(context)
-        except (Fatal, MissingReference) as error:
-            raise MissingReference(
-                f"CRDS context {context} is not to be had: {error.message}", remedy=error.remedy
-            ) from error
+        await self._bring_mappings(context)
         loop, folder = asyncio.get_running_loop(), self._files.cache.mappings
         pinned = await loop.run_in_executor(self._crds, PinnedContext, folder, context, self._rules)
         self._contexts[context] = pinned
@@ -182,11 +200,20 @@ class LocalReferences:
             self._contexts.popitem(last=False)
         return pinned
 
-    async def _bring_mappings(self, name: str) -> None:
-        """Bring a mapping and all below it: what a mapping names is known once it is here."""
+    async def _bring_mappings(self, name: str) -> set[str]:
+        """Bring a mapping and all below it, and give their names."""
+        try:
+            return await self._bring_below(name)
+        except Fatal as error:
+            raise MissingReference(
+                f"CRDS context {name} is not to be had: {error.message}", remedy=error.remedy
+            ) from error
+
+    async def _bring_below(self, name: str) -> set[str]:
         path = await self.holdings.local(name)
+        # What a mapping names is known once it is here.
         below = await asyncio.get_running_loop().run_in_executor(self._crds, names_below, path.parent, name)
-        await asyncio.gather(*(self._bring_mappings(each) for each in below))
+        return {name}.union(*await asyncio.gather(*(self._bring_below(each) for each in below)))
 
     async def _choose(
         self, pinned: PinnedContext, parameters: Mapping[str, str], types: Sequence[str] | None
@@ -197,7 +224,9 @@ class LocalReferences:
         choice = self._answers.get(question)
         if choice is not None:
             self._answers.move_to_end(question)
+            self.figures.choices.labels("remembered").inc()
             return choice
+        self.figures.choices.labels("new").inc()
         choice = await asyncio.get_running_loop().run_in_executor(self._crds, pinned.choose, parameters, asked)
         if sum(map(len, (*(asked or ()), *values))) <= _LONGEST:
             self._answers[question] = choice

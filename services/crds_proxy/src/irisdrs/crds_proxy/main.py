@@ -15,7 +15,9 @@ from irisdrs.shared.settings import HostSettings
 def compose(platform: Platform) -> Service:
     """Build the service: it takes no events, and answers questions about the cache of its host."""
     references = open_references(HostSettings().crds_dir)
-    return Service(name="crds_proxy", handlers={}, web=application(references))
+    return Service(
+        name="crds_proxy", handlers={}, web=application(references), collectors=references.figures.collectors()
+    )
 
 
 def open_references(cache_dir: Path) -> LocalReferences:
