@@ -17,15 +17,20 @@ OLD, NEW, NEXT = "tmt_0001.pmap", "tmt_0002.pmap", "tmt_0003.pmap"
 OLD_FLAT, NEW_FLAT = "tmt_iris_flat_0001.fits", "tmt_iris_flat_0002.fits"
 
 
-async def publish_two(store: Store, folder: Path) -> Cache:
-    """Publish one reference of every type in 2020, and a better flat now; gives the cache in which they were built."""
+async def publish_two(store: Store, folder: Path) -> tuple[Cache, datetime]:
+    """Publish one reference of every type in 2020, and a better flat now.
+
+    Returns
+    -------
+    Cache, datetime
+        Where they were built, and when the better flat was published.
+    """
     folder.mkdir()
     source = Cache(folder / "built")
     build_context(source.root, write_references(folder))
     await publish(store, source, IN_2020)
     build_context(source.root, [write_reference(folder / "better.fits", "flat", DESCRIP="better")])
-    await publish(store, source, datetime.now(UTC))
-    return source
+    return source, (await publish(store, source, datetime.now(UTC))).at
 
 
 async def publish(store: Store, source: Cache, at: datetime) -> Change:
