@@ -19,6 +19,7 @@ class ChangeKind(StrEnum):
     IMPORT = "import"
     DELIVERY = "delivery"
     ROLLBACK = "rollback"
+    UPSTREAM = "upstream"
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,18 @@ def write_manifest(cache: Cache, manifest: Manifest) -> None:
     write_atomically(cache.manifest, json.dumps({"files": files}, indent=1).encode() + b"\n")
 
 
+def add_to_manifest(cache: Cache, files: Manifest) -> None:
+    """Add the facts of files; other processes may do so at the same time."""
+    with building(cache):
+        write_manifest(cache, read_manifest(cache) | dict(files))
+
+
+def remove_from_manifest(cache: Cache, name: str) -> None:
+    """Forget a file's facts, if there are any; other processes may do so at the same time."""
+    with building(cache):
+        write_manifest(cache, {known: facts for known, facts in read_manifest(cache).items() if known != name})
+
+
 def context_in_force(cache: Cache) -> str | None:
     """Name of the default context; None if the cache holds none yet.
 

@@ -19,6 +19,11 @@ def is_context_name(name: str) -> bool:
     return is_safe_name(name) and name.endswith(".pmap")
 
 
+def is_mapping_name(name: str) -> bool:
+    """Whether a name can be that of a mapping, e.g. ``tmt_iris_0001.imap``."""
+    return is_safe_name(name) and name.endswith(MAPPING_SUFFIXES)
+
+
 def is_reference_name(name: str) -> bool:
     """Whether a name can be that of a reference file, e.g. ``tmt_iris_dark_0001.fits``."""
     return is_safe_name(name) and not name.endswith(MAPPING_SUFFIXES)

@@ -1,0 +1,1 @@
+"""Stand in front of another CRDS server: its contexts and files, fetched once, verified, kept."""
