@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from irisdrs.shared.bus.topology import QUEUES
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.errors import Fatal
-from irisdrs.shared.events import FrameReady, FrameReduced, ProcessingFailed, ReadWritten, decode
+from irisdrs.shared.events import Event, FrameReady, FrameReduced, ProcessingFailed, ReadWritten, decode
 from irisdrs.shared.identifiers import ExposureType, ProductId
 from irisdrs.shared.observation import ObservationPlan
 from irisdrs.shared.settings import HostSettings
@@ -128,12 +128,15 @@ async def _watching(stage: Stage, plan: ObservationPlan, latencies: Latencies, c
             FrameReduced: progress.add_task("reduced images", total=exposures),
         }
 
+        told = set[tuple[type[Event], str]]()
+
         async def watch() -> None:
             async with stage.bus.listen("iris.#") as messages:
                 async for message in messages:
                     envelope, event = decode(message)
                     latencies.note(envelope, event)
-                    if type(event) in bars:
+                    if type(event) in bars and (type(event), event.subject) not in told:
+                        told.add((type(event), event.subject))  # reconciliation may tell it again
                         progress.advance(bars[type(event)])
                     if isinstance(event, ProcessingFailed):
                         progress.console.print(f"[yellow]{event.service}[/]: {event.message} ({event.outcome})")

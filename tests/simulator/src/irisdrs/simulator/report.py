@@ -28,22 +28,23 @@ class Latencies:
 
     Attributes
     ----------
-    frame_ready, reduced : list of float
-        From the last photon of a frame to its announcement.
+    frame_ready, reduced : dict of str to float
+        From the last photon of a frame to its first announcement, by product id: what reconciliation tells again does
+        not count.
     loop_lag : dict
         Worst delay of the event loop of each service process; empty where there is one process only.
     """
 
-    frame_ready: list[float] = field(default_factory=list)
-    reduced: list[float] = field(default_factory=list)
+    frame_ready: dict[str, float] = field(default_factory=dict)
+    reduced: dict[str, float] = field(default_factory=dict)
     loop_lag: dict[str, float] = field(default_factory=dict)
 
     def note(self, envelope: Envelope, event: Event) -> None:
         """Take note of what an event tells about times."""
         if isinstance(event, FrameReady):
-            self.frame_ready.append(_seconds(event.photons_end, envelope.time))
+            self.frame_ready.setdefault(event.product_id, _seconds(event.photons_end, envelope.time))
         if isinstance(event, FrameReduced):
-            self.reduced.append(_seconds(event.photons_end, envelope.time))
+            self.reduced.setdefault(event.product_id, _seconds(event.photons_end, envelope.time))
         if isinstance(event, ServiceStatus):
             self.loop_lag[event.service] = max(event.lag_s, self.loop_lag.get(event.service, 0.0))
 
@@ -94,8 +95,8 @@ class Report:
             "lost": len(self.verdict.lost),
             "duplicated": len(self.verdict.duplicated),
             "latency_s": {
-                "frame_ready_max": max(self.latencies.frame_ready, default=None),
-                "reduced_max": max(self.latencies.reduced, default=None),
+                "frame_ready_max": max(self.latencies.frame_ready.values(), default=None),
+                "reduced_max": max(self.latencies.reduced.values(), default=None),
                 "loop_lag_max": self.latencies.loop_lag,
             },
             "photometry_error_median": self.photometry_error_median,
@@ -121,7 +122,7 @@ class Report:
         console.print(table)
         for name, values in (("raw frame", self.latencies.frame_ready), ("reduced image", self.latencies.reduced)):
             if values:
-                console.print(f"last read to {name}: worst {max(values):.1f} s")
+                console.print(f"last read to {name}: worst {max(values.values()):.1f} s")
         if self.latencies.loop_lag:
             name, lag_s = max(self.latencies.loop_lag.items(), key=lambda item: item[1])
             console.print(f"event loop late: worst {lag_s * 1e3:.0f} ms ({name})")
