@@ -17,7 +17,6 @@ from irisdrs.crds_proxy.upstream.retention import Uses, references_of, to_give_u
 from irisdrs.crds_proxy.upstream.server import CrdsServer, ServerInfo
 from irisdrs.crds_proxy.verification import Unusable, Verifier
 from irisdrs.shared.crds.cache import (
-    Cache,
     FileFacts,
     add_to_manifest,
     read_manifest,
@@ -50,19 +49,21 @@ class UpstreamHoldings:
     Parameters
     ----------
     server : CrdsServer
-    cache : Cache
+    files : Verifier
+        Of the local cache.
     bound : int
         Bytes that references may take.
     """
 
-    def __init__(self, server: CrdsServer, cache: Cache, *, bound: int) -> None:
+    def __init__(self, server: CrdsServer, files: Verifier, *, bound: int) -> None:
+        cache = files.cache
         cache.prepare()
         self._server = server
         self._cache = cache
         self._bound = bound
         self._locks = cache.config / "locks"
         self._locks.mkdir(exist_ok=True)
-        self._files = Verifier(cache)
+        self._files = files
         self._uses = Uses(cache)
         self._info: ServerInfo | None = None
         self._known: Catalogue | None = None
@@ -101,7 +102,7 @@ class UpstreamHoldings:
         known = self._files.recall(name)
         if known is None:
             arrival = await self._begin(name)
-            return await arrival.whole() if arrival is not None else self._cache_path(name)
+            return await arrival.whole() if arrival is not None else self._cache.path(name)
         self._use(name)
         return known.path
 
@@ -141,8 +142,6 @@ class UpstreamHoldings:
         facts = read_manifest(self._cache).get(name)
         if facts is None or (facts.size, facts.sha1sum) != (published.size, published.sha1sum):
             return False
-        if is_mapping_name(name):
-            return self._cache_path(name).is_file()  # whose own checksum the client looks at
         with contextlib.suppress(Unusable):
             self._files.verify(name)
             return True
@@ -155,7 +154,7 @@ class UpstreamHoldings:
         if (begun := self._arrivals.get(name)) is not None:
             return begun  # by another task, meanwhile
         folder = (info.mapping_url if is_mapping_name(name) else info.reference_url)[OBSERVATORY]
-        place = Place(self._cache_path(name).parent, name, self._locks)
+        place = Place(self._cache.path(name).parent, name, self._locks)
         arrival = self._arrivals[name] = Arrival(
             place, published, lambda start: self._server.download(folder, name, start), self._keep
         )
@@ -186,9 +185,6 @@ class UpstreamHoldings:
         if not is_mapping_name(name):
             self._uses.note(name)
 
-    def _cache_path(self, name: str) -> Path:
-        return (self._cache.mappings if is_mapping_name(name) else self._cache.references) / name
-
     async def _ask(self) -> Catalogue:
         try:
             is_recent = self._known is not None and time.monotonic() - self._asked_whole < _WHOLE_S
@@ -214,8 +210,9 @@ class UpstreamHoldings:
             for name, sums in self._server.files(self._info).items()
             if is_safe_name(name)
         }
-        changes = changes_of(await self._server.history(), self._info.operational_context, datetime.now(UTC))
-        return Catalogue(changes, files, datetime.now(UTC))
+        now = datetime.now(UTC)
+        changes = changes_of(await self._server.history(), self._info.operational_context, files, now)
+        return Catalogue(changes, files, now)
 
     @property
     def _memory(self) -> Path:
@@ -231,11 +228,13 @@ class UpstreamHoldings:
             return None
 
 
-def changes_of(history: list[tuple[str, str, str]], in_force: str, now: datetime) -> tuple[Change, ...]:
+def changes_of(
+    history: list[tuple[str, str, str]], in_force: str, files: Mapping[str, Published], now: datetime
+) -> tuple[Change, ...]:
     """Changes of the context that a server tells: start date, context, description; oldest first.
 
     What is no context, or has no date, is passed over. A context in force that the history does not end with has been
-    in force since now, as far as anybody can tell.
+    in force since now, as far as anybody can tell. A server does not say since when there are files: since ever.
     """
     found: list[tuple[datetime, str, str]] = []
     for date, context, description in history:
@@ -246,9 +245,16 @@ def changes_of(history: list[tuple[str, str, str]], in_force: str, now: datetime
     found.sort()
     if is_context_name(in_force) and (not found or found[-1][1] != in_force):
         found.append((max([now, *(moment for moment, _, _ in found[-1:])]), in_force, ""))
-    nothing: Mapping[str, Published] = {}
     return tuple(
-        Change(number, ChangeKind.UPSTREAM, context, moment, "", description, nothing)
+        Change(
+            number=number,
+            kind=ChangeKind.UPSTREAM,
+            context=context,
+            at=moment,
+            by="upstream",
+            reason=description or "The CRDS server gives no reason.",
+            files=files if number == 1 else {},
+        )
         for number, (moment, context, description) in enumerate(found, 1)
     )
 
