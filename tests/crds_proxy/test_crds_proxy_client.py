@@ -7,13 +7,24 @@ import resource
 import shutil
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from tests.crds_proxy.faulty_line import (
+    SOON_S,
+    Fault,
+    Line,
+    Message,
+    Send,
+    cut_off,
+    failing,
+    flipped,
+    longer,
+    served,
+    shorter,
+)
 
 from irisdrs.crds_proxy.api import application
 from irisdrs.crds_proxy.main import open_references
@@ -25,99 +36,10 @@ from irisdrs.shared.reference_files import ReferenceFiles
 from irisdrs.shared.reference_wire import MAX_QUESTION_BYTES, FoundReference
 from irisdrs.shared.testing.references import CARDS, HEADER, write_references
 from irisdrs.shared.testing.servers.process import reserved_port
-from irisdrs.shared.web_server import serving
 
 TYPES = tuple(CARDS)
 CONTEXT = "tmt_0001.pmap"
 GAIN = "tmt_iris_gain_0001.fits"
-
-#: Longest wait for what must happen at once, seconds: generous, only a failure waits that long.
-SOON_S = 60.0
-
-Message = dict[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-Fault = Callable[[Message], Message | None]
-
-
-class Line:
-    """Between the client and the application: counts what passes, and spoils the next downloads.
-
-    Attributes
-    ----------
-    requests : list of str
-        Path of each request.
-    faults : list
-        Each is applied to the messages of one download.
-    open : Event
-        While it is clear, downloads stop after their header.
-    """
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self.requests: list[str] = []
-        self.faults: list[Fault] = []
-        self.open = asyncio.Event()
-        self.open.set()
-
-    async def __call__(self, scope: Message, receive: Any, send: Send) -> None:
-        self.requests.append(scope["path"])
-        is_file = scope["path"].startswith("/references/files/")
-        fault = self.faults.pop(0) if is_file and self.faults else None
-
-        async def spoiled(message: Message) -> None:
-            passed = fault(message) if fault else message
-            if passed is not None:
-                await send(passed)
-            if is_file and message["type"] == "http.response.start":
-                await self.open.wait()
-
-        await self._inner(scope, receive, spoiled)
-
-    @property
-    def downloads(self) -> list[str]:
-        return [path.rpartition("/")[2] for path in self.requests if path.startswith("/references/files/")]
-
-    async def until_download(self, number: int = 1) -> None:
-        async with asyncio.timeout(SOON_S):
-            while len(self.downloads) < number:
-                await asyncio.sleep(0.01)
-
-
-def served(application: Any, port: int = 0) -> AbstractAsyncContextManager[str]:
-    """Serve an ASGI application on loopback; gives its URL."""
-    outer = FastAPI(openapi_url=None)
-    outer.mount("/", application)
-    return serving(outer, "127.0.0.1", port)
-
-
-def flipped(message: Message) -> Message:
-    """One bit of each piece is another."""
-    body = message.get("body", b"")
-    return message | {"body": bytes([body[0] ^ 1]) + body[1:]} if body else message
-
-
-def cut_off(message: Message) -> Message | None:
-    """The connection ends after the header: the server closes it when the answer is not complete."""
-    return None if "body" in message else message
-
-
-def shorter(message: Message) -> Message:
-    """The file is another one, with fewer bytes."""
-    if "headers" in message:
-        return message | {"headers": [(b"content-length", b"100")]}
-    return message | {"body": message["body"][:100]}
-
-
-def longer(message: Message) -> Message:
-    """The file is another one, with more bytes."""
-    if "headers" in message:
-        return message | {"headers": [(b"content-length", b"5760")]}
-    return message | {"body": message["body"] * 2}
-
-
-def failing(message: Message) -> Message:
-    """The server fails."""
-    return message | {"status": 500} if "status" in message else message
 
 
 @pytest.fixture(scope="module")
