@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.crds_proxy.faulty_line import (
     SOON_S,
@@ -26,6 +27,7 @@ from tests.crds_proxy.faulty_line import (
 from tests.crds_proxy.holdings_contract import HoldingsContract
 
 from irisdrs.crds_proxy.api import application
+from irisdrs.crds_proxy.bestrefs import LocalReferences
 from irisdrs.crds_proxy.holdings import ChangeKind, Published
 from irisdrs.crds_proxy.main import open_references
 from irisdrs.crds_proxy.upstream.holdings import UpstreamHoldings, changes_of
@@ -35,7 +37,8 @@ from irisdrs.crds_proxy.verification import Verifier
 from irisdrs.shared.crds.cache import Cache, FileFacts
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.errors import Fatal, MissingReference, Outage
-from irisdrs.shared.testing.references import write_reference, write_references
+from irisdrs.shared.http_references import HttpReferences
+from irisdrs.shared.testing.references import HEADER, write_reference, write_references
 from irisdrs.shared.testing.servers.process import reserved_port
 
 GAIN = "tmt_iris_gain_0001.fits"
@@ -287,7 +290,7 @@ async def test_a_download_that_fails_once_is_repeated(
     ("fault", "text"),
     [
         (flipped, "SHA-1"),
-        (shorter, "cut after 100"),
+        (shorter, "was cut after|does not answer"),
         (longer, "more than"),
         (cut_off, "does not answer"),
         (failing, "500"),
@@ -447,3 +450,52 @@ async def test_an_answer_that_is_none_is_an_outage_that_says_so(body: bytes, loc
         with pytest.raises(Outage, match="IRIS_CRDS_UPSTREAM"):
             await holdings.catalogue()
         await holdings.close()
+
+
+class Stage:
+    """crds_proxy in front of a server, as a client sees it."""
+
+    def __init__(self, url: str, local: Cache) -> None:
+        files = Verifier(local)
+        self.holdings = UpstreamHoldings(CrdsServer(url), files, bound=ROOM)
+        self.application = application(LocalReferences(self.holdings, files))
+
+
+async def test_clients_get_a_reference_while_it_comes_and_best_references_of_the_server(
+    url: str, line: Line, local: Cache, published: Cache
+) -> None:
+    stage = Stage(url, local)
+    async with served(stage.application) as proxy, httpx.AsyncClient(base_url=proxy, trust_env=False) as client:
+        half = Half(line)
+        async with client.stream("GET", f"/references/tmt/{GAIN}") as answer:
+            assert answer.headers["Content-Length"] == str(LARGE)
+            pieces = answer.aiter_raw()
+            received = b""
+            async with asyncio.timeout(SOON_S):
+                while len(received) < LARGE // 4:
+                    received += await anext(pieces)
+            assert not local.path(GAIN).exists()
+            half.rest.set()
+            async for piece in pieces:
+                received += piece
+        assert received == whole(published)
+        part = await client.get(f"/references/files/{GAIN}", headers={"Range": "bytes=10-19"})
+        assert (part.status_code, part.content) == (206, whole(published)[10:20])
+        references = HttpReferences(proxy, local.root.parent / "worker")
+        found = await references.best_references(HEADER, ("gain", "flat"), await references.default_context())
+        assert {name: one.name for name, one in found.items()} == {"gain": GAIN, "flat": "tmt_iris_flat_0001.fits"}
+        await references.close()
+    assert line.downloads.count(GAIN) == 1
+    await stage.holdings.close()
+
+
+async def test_a_client_sees_a_cut_line_when_a_reference_arrives_damaged(url: str, line: Line, local: Cache) -> None:
+    stage = Stage(url, local)
+    line.faults = [flipped] * 3
+    async with served(stage.application) as proxy, httpx.AsyncClient(base_url=proxy, trust_env=False) as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get(f"/references/tmt/{GAIN}", timeout=SOON_S)
+        line.faults = [failing] * 9
+        answer = await client.get("/references/tmt/tmt_iris_flat_0001.fits", timeout=SOON_S)
+        assert (answer.status_code, answer.json()["error_class"]) == (503, "Outage")
+    await stage.holdings.close()

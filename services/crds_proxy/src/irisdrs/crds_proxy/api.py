@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from irisdrs.crds_proxy.bestrefs import LocalReferences
-from irisdrs.crds_proxy.file_answers import answer_with
+from irisdrs.crds_proxy.file_answers import answer_with_reference
 from irisdrs.crds_proxy.protocol.routes import add_protocol
 from irisdrs.shared.errors import Fatal, IrisError, MissingReference, Outage
 from irisdrs.shared.reference_wire import (
@@ -72,7 +72,7 @@ def application(references: LocalReferences) -> FastAPI:
 
     @app.get(FILES_PATH + "/{name}", summary="A reference file; its ETag is its SHA-256", response_class=FileResponse)
     async def file(name: str, request: Request) -> Response:
-        return answer_with(await references.file(name), request, references.figures, "reference")
+        return await answer_with_reference(references, name, request)
 
     add_protocol(app, references)
     return app

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from irisdrs.crds_proxy.figures import Figures
-from irisdrs.crds_proxy.holdings import Holdings
+from irisdrs.crds_proxy.holdings import Arriving, Holdings
 from irisdrs.crds_proxy.pinned_context import Choice, PinnedContext, Unanswerable
 from irisdrs.crds_proxy.verification import Unusable, VerifiedFile, Verifier
 from irisdrs.shared.crds.mappings import names_below, reference_names
@@ -156,11 +156,13 @@ class LocalReferences:
         Outage
             If it is not in the local cache, and cannot be brought now.
         """
-        if not is_reference_name(name):
-            raise MissingReference(
-                f"{name!r} is no name of a reference file.", remedy="They have names such as tmt_iris_dark_0001.fits."
-            )
+        _check_reference_name(name)
         return await self.published(name)
+
+    async def arriving(self, name: str) -> Arriving | None:
+        """A reference that is on its way, or has to come; None when it is here. Raises as `file` does."""
+        _check_reference_name(name)
+        return None if self._files.recall(name) is not None else await self.holdings.arriving(name)
 
     async def published(self, name: str) -> VerifiedFile:
         """A mapping or reference by its name; raises as `file` does."""
@@ -247,6 +249,13 @@ class LocalReferences:
             except MissingReference as error:
                 problems[name] = error
         return files, problems
+
+
+def _check_reference_name(name: str) -> None:
+    if not is_reference_name(name):
+        raise MissingReference(
+            f"{name!r} is no name of a reference file.", remedy="They have names such as tmt_iris_dark_0001.fits."
+        )
 
 
 def _missing(

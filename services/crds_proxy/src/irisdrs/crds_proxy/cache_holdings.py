@@ -53,6 +53,9 @@ class CacheHoldings:
                 raise MissingReference(f"{error}.", remedy="Restore the file from where the cache came.") from error
         return known.path
 
+    async def arriving(self, name: str) -> None:
+        """None: nothing has to come."""
+
 
 def _read(cache: Cache) -> tuple[tuple[Change, ...], dict[str, Published]]:
     context = context_in_force(cache)

@@ -1,14 +1,17 @@
 """Hand out verified files over HTTP: whole, in parts, or not at all if the client has them already."""
 
+import contextlib
 import os
-from collections.abc import MutableMapping
+from collections.abc import AsyncGenerator, MutableMapping
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from irisdrs.crds_proxy.bestrefs import LocalReferences
 from irisdrs.crds_proxy.figures import Figures
+from irisdrs.crds_proxy.holdings import Arriving
 from irisdrs.crds_proxy.verification import VerifiedFile
 
 
@@ -33,6 +36,49 @@ def answer_with(file: VerifiedFile, request: Request, figures: Figures, kind: st
     answer = _File(file.path, headers={"ETag": etag}, media_type="application/octet-stream", stat_result=stat)
     answer.bytes_out = figures.file_bytes.labels(kind)
     return answer
+
+
+async def answer_with_reference(references: LocalReferences, name: str, request: Request) -> Response:
+    """Answer a GET or HEAD with a reference: with what is there of it, if all of one on its way is wanted.
+
+    Raises
+    ------
+    MissingReference
+        If it was never published, or the name is none of a reference.
+    Outage
+        If it cannot be brought now.
+    """
+    if request.method == "GET" and {"range", "if-none-match"}.isdisjoint(request.headers):
+        coming = await references.arriving(name)
+        if coming is not None:
+            return await _answer_while_it_comes(coming, references.figures, "reference")
+    return answer_with(await references.file(name), request, references.figures, "reference")
+
+
+async def _answer_while_it_comes(coming: Arriving, figures: Figures, kind: str) -> Response:
+    """Answer a GET with a file that is on its way: with each piece when it is there.
+
+    The connection is cut, before its last byte, when the file turns out to be damaged.
+
+    Raises
+    ------
+    Outage
+        If nothing of it comes.
+    """
+    pieces, bytes_out = coming.pieces(), figures.file_bytes.labels(kind)
+    first = await anext(pieces, b"")
+
+    async def counted() -> AsyncGenerator[bytes, None]:
+        async with contextlib.aclosing(pieces):
+            bytes_out.inc(len(first))
+            yield first
+            async for piece in pieces:
+                bytes_out.inc(len(piece))
+                yield piece
+
+    return StreamingResponse(
+        counted(), headers={"Content-Length": str(coming.size)}, media_type="application/octet-stream"
+    )
 
 
 class _File(FileResponse):

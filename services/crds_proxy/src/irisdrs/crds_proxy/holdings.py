@@ -5,7 +5,7 @@ another CRDS server upstream. Whichever it is, what is asked for ends as a verif
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -101,6 +101,22 @@ class Catalogue:
         return self.changes[place - 1].context if place else None
 
 
+class Arriving(Protocol):
+    """A file on its way to the local cache."""
+
+    size: int
+
+    def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Its bytes, while they come; the last one only when all of them are verified.
+
+        Raises
+        ------
+        Outage
+            If they turn out to be wrong, or the rest does not come.
+        """
+        ...
+
+
 class Holdings(Protocol):
     """Contexts and files of an observatory."""
 
@@ -125,5 +141,12 @@ class Holdings(Protocol):
             If nothing of this name is published, or the name is none of a CRDS file.
         Outage
             If it is not in the cache, and the source is away, damaged it on the way, or the disk is full.
+        """
+        ...
+
+    async def arriving(self, name: str) -> Arriving | None:
+        """A published file that is on its way, or has to come; None when it is here, or comes whole only.
+
+        Raises as `local`.
         """
         ...

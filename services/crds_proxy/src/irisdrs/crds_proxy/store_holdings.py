@@ -86,6 +86,9 @@ class StoreHoldings:
             task.add_done_callback(lambda _: self._running.pop(name))
         return await asyncio.shield(task)  # who gives up does not take the file away from the others
 
+    async def arriving(self, name: str) -> None:
+        """None: the store verifies files before it hands them out."""
+
     def _path(self, name: str) -> Path:
         return (self._cache.mappings if name.endswith(MAPPING_SUFFIXES) else self._cache.references) / name
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +27,13 @@ class VerifiedFile:
 class Verifier:
     """Verifies each file of a cache once, and again whenever it was touched. Thread-safe.
 
-    Who brings files into the cache and who hands them out share one, so that each file is read once.
+    Who brings files into the cache and who hands them out share one, so that each file is read once; `on_use` is told
+    the name of each file that is asked for and here.
     """
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
+        self.on_use: Callable[[str], object] = lambda name: None
         self._verified: dict[str, VerifiedFile] = {}
         self._manifest: Mapping[str, FileFacts] = {}
         self._manifest_signature: Signature | None = None
@@ -40,7 +42,10 @@ class Verifier:
     def recall(self, name: str) -> VerifiedFile | None:
         """A file that was verified and not touched since: one `stat`, so it may be called in an event loop."""
         known = self._verified.get(name)
-        return known if known is not None and signature_of(known.path) == known.signature else None
+        if known is None or signature_of(known.path) != known.signature:
+            return None
+        self.on_use(name)
+        return known
 
     def verify(self, name: str) -> VerifiedFile:
         """Verify a file; reads all of it if it is new or was touched.

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
 from irisdrs.crds_proxy.bestrefs import LocalReferences
-from irisdrs.crds_proxy.file_answers import answer_with
+from irisdrs.crds_proxy.file_answers import answer_with, answer_with_reference
 from irisdrs.crds_proxy.protocol.envelope import (
     MAX_CALL_BYTES,
     BadCall,
@@ -58,7 +58,7 @@ def add_protocol(app: FastAPI, references: LocalReferences) -> None:
         return answer_with(await references.published(name), request, figures, "mapping")
 
     async def reference(request: Request) -> Response:
-        return answer_with(await references.file(request.path_params["name"]), request, figures, "reference")
+        return await answer_with_reference(references, request.path_params["name"], request)
 
     # Plain routes: what checks the body of a call is its method, not the framework.
     app.add_route("/json/{path:path}", call, methods=["POST"], include_in_schema=False)

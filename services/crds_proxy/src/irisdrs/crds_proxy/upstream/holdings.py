@@ -65,6 +65,7 @@ class UpstreamHoldings:
         self._locks.mkdir(exist_ok=True)
         self._files = files
         self._uses = Uses(cache)
+        files.on_use = self._use
         self._info: ServerInfo | None = None
         self._known: Catalogue | None = None
         self._asked_whole = self._asked = 0.0
@@ -103,7 +104,6 @@ class UpstreamHoldings:
         if known is None:
             arrival = await self._begin(name)
             return await arrival.whole() if arrival is not None else self._cache.path(name)
-        self._use(name)
         return known.path
 
     async def arriving(self, name: str) -> Arrival | None:
