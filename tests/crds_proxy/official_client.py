@@ -1,4 +1,4 @@
-"""The official CRDS client as a user has it: processes of its own, and two environment variables."""
+"""The official CRDS client as a user has it: processes of its own, and three environment variables."""
 
 import asyncio
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 #: Longest time of one command, seconds: generous, only a failure takes that long.
 SOON_S = 120.0
 
-#: What makes every interpreter know the observatory tmt.
-_HOOK = "from irisdrs.shared.crds import register\n\nregister()\n"
+#: What the installed ``irisdrs_crds.pth`` does, for an environment in which the distribution is not installed.
+_STARTUP = "import irisdrs_crds_startup\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,15 @@ class OfficialClient:
         return await self._run("-c", code)
 
     async def _run(self, *arguments: str) -> Ran:
-        hook = self.home / "hook"
-        hook.mkdir(parents=True, exist_ok=True)
-        (hook / "sitecustomize.py").write_text(_HOOK)
+        startup = self.home / "startup"
+        startup.mkdir(parents=True, exist_ok=True)
+        (startup / "sitecustomize.py").write_text(_STARTUP)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CRDS_", "IRIS_"))}
-        path = os.pathsep.join([str(hook), os.environ.get("PYTHONPATH", "")])
+        path = os.pathsep.join([str(startup), os.environ.get("PYTHONPATH", "")])
         environment = {
             **inherited,
             "PYTHONPATH": path,
+            "CRDS_OBSERVATORY": "tmt",
             "CRDS_SERVER_URL": self.server,
             "CRDS_PATH": str(self.cache),
             **self.settings,
