@@ -9,9 +9,11 @@ from stpipe import Pipeline, Step
 
 from irisdrs.shared import data as datamodels
 from irisdrs.shared.crds import register
+from irisdrs.shared.crds.names import is_reference_name
+from irisdrs.shared.crds.registration import OBSERVATORY
 from irisdrs.shared.data.fits import open_model, to_bytes
 from irisdrs.shared.data.models import ImageModel, IrisModel, ReferenceModel
-from irisdrs.shared.errors import MissingReference, WrongShape
+from irisdrs.shared.errors import Fatal, MissingReference, WrongShape
 
 Reference = TypeVar("Reference", bound=ReferenceModel)
 
@@ -70,15 +72,29 @@ class IrisStep(Step):
         return image
 
     def finalize_result(self, result: Any, reference_files_used: list[tuple[str, str]]) -> None:
-        """Name the references that were used: never with the folder that they were read from."""
+        """Name the references that were used, never with the folder that they were read from, and what chose them."""
         for kind, uri in reference_files_used:
             getattr(result.meta.ref_file, kind).name = f"crds://{Path(uri).name}"
+        if any(uri.startswith("crds://") for _, uri in reference_files_used):
+            from stpipe import crds_client  # noqa: PLC0415 - the client takes most of a second to import
+
+            result.meta.ref_file.crds.context_used = crds_client.get_context_used(OBSERVATORY)
 
     def get_reference_file(self, input_file: Any, reference_file_type: str) -> Any:
-        """As stpipe's, with the observatory known to CRDS."""
-        if self.get_ref_override(reference_file_type) is None:
-            register()
-        return super().get_reference_file(input_file, reference_file_type)
+        """As stpipe's, with the observatory known to CRDS.
+
+        Raises
+        ------
+        Fatal
+            If the rules of CRDS name what is no file of its cache.
+        """
+        if self.get_ref_override(reference_file_type) is not None:
+            return super().get_reference_file(input_file, reference_file_type)
+        register()
+        found = super().get_reference_file(input_file, reference_file_type)
+        if found != "N/A":
+            _check_place(found)
+        return found
 
     def save_model(
         self,
@@ -122,6 +138,18 @@ class IrisStep(Step):
     def get_stpipe_loggers() -> tuple[str, ...]:
         """Loggers that stpipe may configure: its own and ours, never the root logger of who calls it."""
         return ("stpipe", "irisdrs", "CRDS")
+
+
+def _check_place(found: str) -> None:
+    """The client hands out whatever a mapping names, also a path to elsewhere."""
+    from crds.core import utils  # noqa: PLC0415 - as above
+
+    name = Path(found).name
+    if not is_reference_name(name) or Path(found) != Path(utils.get_locator_module(OBSERVATORY).locate_file(name)):
+        raise Fatal(
+            f"The rules of CRDS name {found!r}, which is no file of its cache.",
+            remedy="Find out who wrote the mappings in CRDS_PATH; use another context.",
+        )
 
 
 class IrisPipeline(IrisStep, Pipeline):
