@@ -13,6 +13,7 @@ import pytest
 from irisdrs.crds_proxy.holdings import Change, ChangeKind, Published
 from irisdrs.crds_proxy.states import States, file_key, state_key
 from irisdrs.crds_proxy.store_holdings import StoreHoldings
+from irisdrs.crds_proxy.verification import Verifier
 from irisdrs.shared.crds.cache import Cache, read_manifest
 from irisdrs.shared.errors import Fatal, MissingReference, Outage
 from irisdrs.shared.settings import HostSettings
@@ -76,7 +77,7 @@ async def publish(store: Store, number: int, **files: bytes) -> Change:
 
 
 async def test_nothing_is_in_force_before_the_first_change(store: Store, cache: Cache) -> None:
-    catalogue = await StoreHoldings(store, cache).catalogue()
+    catalogue = await StoreHoldings(store, Verifier(cache)).catalogue()
     assert (catalogue.changes, catalogue.files, catalogue.context) == ((), {}, None)
 
 
@@ -149,7 +150,7 @@ class TestStoreHoldings:
     """Files come into the local cache once, verified, and stay usable while the store is away."""
 
     async def test_a_new_context_is_seen_within_a_second(self, store: Store, cache: Cache) -> None:
-        holdings = StoreHoldings(store, cache)
+        holdings = StoreHoldings(store, Verifier(cache))
         await publish(store, 1)
         assert (await holdings.catalogue()).context == "tmt_0001.pmap"
         await publish(store, 2)
@@ -159,7 +160,7 @@ class TestStoreHoldings:
 
     async def test_a_file_is_brought_read_only_and_is_in_the_manifest(self, store: Store, cache: Cache) -> None:
         await publish(store, 1, dark_0001=b"dark")
-        holdings = StoreHoldings(store, cache)
+        holdings = StoreHoldings(store, Verifier(cache))
         paths = await asyncio.gather(*(holdings.local(NAME) for _ in range(20)))
         assert set(paths) == {cache.references / NAME}
         assert paths[0].read_bytes() == b"dark"
@@ -171,7 +172,7 @@ class TestStoreHoldings:
 
     async def test_a_damaged_file_of_the_cache_is_brought_again(self, store: Store, cache: Cache) -> None:
         await publish(store, 1, dark_0001=b"dark")
-        for holdings in (StoreHoldings(store, cache), StoreHoldings(store, cache)):
+        for holdings in (StoreHoldings(store, Verifier(cache)), StoreHoldings(store, Verifier(cache))):
             path = await holdings.local(NAME)
             assert path.read_bytes() == b"dark"
             path.chmod(0o644)
@@ -186,7 +187,7 @@ class TestStoreHoldings:
         await publish(store, 1, dark_0001=b"dark")
         await store.put(file_key("tmt_iris_dark_0009.fits"), b"what a delivery that died has left")
         with pytest.raises(MissingReference):
-            await StoreHoldings(store, cache).local(name)
+            await StoreHoldings(store, Verifier(cache)).local(name)
         assert not cache.root.exists()
 
     async def test_an_object_that_is_damaged_is_missing_and_leaves_nothing(self, tmp_path: Path, cache: Cache) -> None:
@@ -194,13 +195,13 @@ class TestStoreHoldings:
         (tmp_path / "store" / file_key(NAME)).chmod(0o644)
         (tmp_path / "store" / file_key(NAME)).write_bytes(b"DARK")
         with pytest.raises(MissingReference, match="Restore"):
-            await StoreHoldings(DirectoryStore(tmp_path / "store"), cache).local(NAME)
+            await StoreHoldings(DirectoryStore(tmp_path / "store"), Verifier(cache)).local(NAME)
         assert list(cache.references.iterdir()) == []
 
     async def test_a_full_disk_is_an_outage_until_there_is_room(self, tmp_path: Path, disk: SmallDisk) -> None:
         store = DirectoryStore(tmp_path / "store")
         await publish(store, 1, dark_0001=b"x" * 300_000)
-        holdings = StoreHoldings(store, Cache(disk.folder / "crds"))
+        holdings = StoreHoldings(store, Verifier(Cache(disk.folder / "crds")))
         await holdings.local("tmt_0001.pmap")
         disk.fill(leave_bytes=100_000)
         with pytest.raises(Outage, match=r"cannot take tmt_iris_dark_0001\.fits: No space left"):
@@ -231,15 +232,15 @@ async def test_while_the_store_is_away_what_is_here_is_answered(
     )
     async with opened(settings, tmp_path / "scratch") as store:
         await publish(store, 1, dark_0001=b"dark", dark_0002=b"another")
-        holdings = StoreHoldings(store, cache, fresh_s=0.0)
-        before = await holdings.catalogue()
+        holdings = StoreHoldings(store, Verifier(cache), fresh_s=0.0)
         await holdings.local(NAME)
+        before = await holdings.catalogue()
         await asyncio.to_thread(swift.stop)
         try:
             now = await holdings.catalogue()
             assert (now.stale, now.changes, now.asked_at) == (True, before.changes, before.asked_at)
             assert (await holdings.local(NAME)).read_bytes() == b"dark"
-            fresh = StoreHoldings(store, cache)
+            fresh = StoreHoldings(store, Verifier(cache))
             assert (await fresh.local(NAME)).read_bytes() == b"dark"
             with pytest.raises(Outage):
                 await fresh.catalogue()

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import fcntl
-import hashlib
-import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -13,12 +11,13 @@ from pathlib import Path
 
 import structlog
 
+from irisdrs.crds_proxy.cache_holdings import CacheHoldings
 from irisdrs.crds_proxy.holdings import Catalogue, Published
 from irisdrs.crds_proxy.states import States, object_of
+from irisdrs.crds_proxy.verification import Unusable, Verifier
 from irisdrs.shared.crds.cache import Cache, FileFacts, admit, building, read_manifest, write_manifest
-from irisdrs.shared.crds.names import MAPPING_SUFFIXES, is_safe_name
+from irisdrs.shared.crds.names import is_safe_name
 from irisdrs.shared.errors import CorruptObject, MissingReference, Outage
-from irisdrs.shared.file_signature import Signature, signature, signature_of
 from irisdrs.shared.store.port import Store
 
 _log = structlog.get_logger(__name__)
@@ -37,24 +36,27 @@ _WAIT_S = 60.0
 class StoreHoldings:
     """`Holdings` of a store and the cache of this host, which other processes may use too. For one event loop.
 
+    What was built in the cache itself can be had on this host whether or not it is in the store; it is all that there
+    is as long as the store has no history.
+
     Parameters
     ----------
     store : Store
-    cache : Cache
-        Made if it is absent. What was built in it, and is in its manifest, counts as published on this host.
+    files : Verifier
+        Of the cache, which is made if it is absent.
     fresh_s : float
         How long the store is not asked again, seconds.
     """
 
-    def __init__(self, store: Store, cache: Cache, *, fresh_s: float = FRESH_S) -> None:
+    def __init__(self, store: Store, files: Verifier, *, fresh_s: float = FRESH_S) -> None:
         self.states = States(store)
         self._store = store
-        self._cache = cache
+        self._files = files
+        self._built = CacheHoldings(files)
         self._fresh_s = fresh_s
         self._known: Catalogue | None = None
         self._asked_s = -float("inf")
         self._turn = asyncio.Lock()
-        self._verified: dict[str, Signature] = {}
         self._running: dict[str, asyncio.Task[Path]] = {}
 
     async def catalogue(self) -> Catalogue:
@@ -63,7 +65,7 @@ class StoreHoldings:
             if self._known is None or time.monotonic() - self._asked_s > self._fresh_s:
                 self._known = await self._ask(self._known)
                 self._asked_s = time.monotonic()
-            return self._known
+            return self._known if self._known.changes else await self._built.catalogue()
 
     async def refreshed(self) -> Catalogue:
         """What is published now: the store is asked, however short ago it was."""
@@ -76,21 +78,17 @@ class StoreHoldings:
             raise MissingReference(
                 f"{name!r} is no name of a CRDS file.", remedy="They have names such as tmt_iris_dark_0001.fits."
             )
-        path = self._path(name)
-        known = self._verified.get(name)
-        if known is not None and signature_of(path) == known:
-            return path
+        known = self._files.recall(name)
+        if known is not None:
+            return known.path
         task = self._running.get(name)
         if task is None:
-            task = self._running[name] = asyncio.create_task(self._bring(name, path), name=name)
+            task = self._running[name] = asyncio.create_task(self._bring(name), name=name)
             task.add_done_callback(lambda _: self._running.pop(name))
         return await asyncio.shield(task)  # who gives up does not take the file away from the others
 
     async def arriving(self, name: str) -> None:
         """None: the store verifies files before it hands them out."""
-
-    def _path(self, name: str) -> Path:
-        return (self._cache.mappings if name.endswith(MAPPING_SUFFIXES) else self._cache.references) / name
 
     async def _ask(self, known: Catalogue | None) -> Catalogue:
         try:
@@ -107,29 +105,38 @@ class StoreHoldings:
         files = {name: published for change in changes for name, published in change.files.items()}
         return Catalogue(changes, files, now)
 
-    async def _bring(self, name: str, path: Path) -> Path:
+    async def _bring(self, name: str) -> Path:
         published = await self._published(name)
+        if published is None:
+            return await self._built.local(name)
+        cache, facts = self._files.cache, FileFacts(published.size, published.sha1sum, published.sha256)
         try:
-            if await asyncio.to_thread(self._verify, name, path, published):
+            await asyncio.to_thread(cache.prepare)
+            # Into the manifest first: a file that is there can be verified, whoever dies in between.
+            await asyncio.to_thread(enter, cache, {name: facts})
+            if (path := await self._verified(name)) is not None:
                 return path
-            await asyncio.to_thread(self._cache.prepare)
-            async with _one_fetcher(self._cache, name):
-                if not await asyncio.to_thread(self._verify, name, path, published):
-                    await self._fetch(name, path, published)
+            async with _one_fetcher(cache, name):
+                if (path := await self._verified(name)) is not None:
+                    return path
+                async with self._store.local(object_of(name, published)) as source:
+                    await asyncio.to_thread(_admit, source, cache.path(name), facts)
+        except CorruptObject as error:
+            raise MissingReference(f"{name} cannot be brought: {error.message}", remedy=error.remedy) from error
         except OSError as error:
             raise Outage(
-                f"The CRDS cache {self._cache.root} cannot take {name}: {error.strerror}.",
+                f"The CRDS cache {cache.root} cannot take {name}: {error.strerror}.",
                 remedy="Free or mend its disk, or make it writable.",
             ) from error
-        return path
+        return cache.path(name)
 
-    async def _published(self, name: str) -> Published:
-        """What a file must be: as it was published, else as it was built in the cache of this host."""
+    async def _published(self, name: str) -> Published | None:
+        """What a file must be; None if it was built in the cache of this host, and nobody has published it."""
+        known = None
         with contextlib.suppress(Outage):
-            if (found := (await self.catalogue()).files.get(name)) is not None:
-                return found
-        if (built := (await asyncio.to_thread(read_manifest, self._cache)).get(name)) is not None:
-            return Published(built.size, built.sha1sum, built.sha256)
+            known = (await self.catalogue()).files.get(name)
+        if known is not None or name in await asyncio.to_thread(read_manifest, self._files.cache):
+            return known
         now = await self.refreshed()
         if name in now.files:
             return now.files[name]
@@ -139,50 +146,28 @@ class StoreHoldings:
             f"Nothing of the name {name} was published.", remedy="`iris crds history` shows what was."
         )
 
-    def _verify(self, name: str, path: Path, published: Published) -> bool:
-        """Whether the file is in the cache with the right bytes; reads all of it."""
+    async def _verified(self, name: str) -> Path | None:
+        """The file, if it is in the cache with the right bytes."""
         try:
-            with path.open("rb") as file:
-                stat = os.fstat(file.fileno())
-                size_fits = stat.st_size == published.size
-                right = size_fits and hashlib.file_digest(file, "sha256").hexdigest() == published.sha256
-        except FileNotFoundError:
-            return False
-        if right:
-            self._verified[name] = signature(stat)
-        else:
-            _log.error("a file of the CRDS cache is damaged, bringing it again", path=str(path))
-        return right
-
-    async def _fetch(self, name: str, path: Path, published: Published) -> None:
-        # Into the manifest first: a file that is there is one that can be verified, whoever dies in between.
-        await asyncio.to_thread(enter, self._cache, {name: _facts(published)})
-        try:
-            async with self._store.local(object_of(name, published)) as source:
-                await asyncio.to_thread(_admit, source, path, published)
-        except CorruptObject as error:
-            raise MissingReference(f"{name} cannot be brought: {error.message}", remedy=error.remedy) from error
-        found = signature_of(path)
-        if found is not None:
-            self._verified[name] = found
+            return (await asyncio.to_thread(self._files.verify, name)).path
+        except Unusable as problem:
+            if self._files.cache.path(name).exists():
+                _log.error("a file of the CRDS cache is brought again", problem=str(problem))
+            return None
 
 
 def enter(cache: Cache, files: Mapping[str, FileFacts]) -> None:
     """Enter files of a cache into its manifest."""
+    if files.items() <= read_manifest(cache).items():
+        return
     with building(cache):
-        manifest = read_manifest(cache)
-        if any(manifest.get(name) != facts for name, facts in files.items()):
-            write_manifest(cache, {**manifest, **files})
+        write_manifest(cache, {**read_manifest(cache), **files})
 
 
-def _facts(published: Published) -> FileFacts:
-    return FileFacts(published.size, published.sha1sum, published.sha256)
-
-
-def _admit(source: Path, path: Path, published: Published) -> None:
-    def name_for(facts: FileFacts) -> str:
-        if facts != _facts(published):
-            raise CorruptObject(f"{source} is {facts}, published was {published}.", remedy="Restore the object.")
+def _admit(source: Path, path: Path, facts: FileFacts) -> None:
+    def name_for(found: FileFacts) -> str:
+        if found != facts:
+            raise CorruptObject(f"{path.name} has {found}, published were {facts}.", remedy="Restore the object.")
         return path.name
 
     admit(source, path.parent, name_for)
