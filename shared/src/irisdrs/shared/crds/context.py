@@ -2,7 +2,7 @@
 
 import pprint
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from irisdrs.shared.crds import mappings
@@ -55,51 +55,89 @@ def build_context(cache: Path, references: Sequence[Path], *, take: bool = False
     """
     register()
     described = [(path, describe_reference(path, read_header(path))) for path in references]
-    _refuse_ambiguity(described)
+    refuse_ambiguity(described)
     files = Cache(cache.absolute())
     files.prepare()
     with building(files):
         return _build(files, described, take=take)
 
 
-def _build(cache: Cache, described: Sequence[tuple[Path, Description]], *, take: bool) -> str:
-    parent = context_in_force(cache)
-    manifest = read_manifest(cache)
+def insert(
+    folder: Path, parent: str | None, references: Mapping[str, Description], name_for: Callable[[str, str], str]
+) -> str | None:
+    """Write a context that derives from another one and chooses more references, with its mappings.
+
+    Parameters
+    ----------
+    folder : Path
+        Of mappings: the parent's are there, the new ones are written there.
+    parent : str, optional
+        None: there is no context yet.
+    references : mapping of str to Description
+        By the names that they have in CRDS.
+    name_for : callable
+        Gives a new name from the beginning and the suffix that it has.
+
+    Returns
+    -------
+    str, optional
+        Name of the context, all of which was loaded; None if its parent chooses the same already.
+
+    Raises
+    ------
+    Fatal
+        If the parent is damaged, or has mappings of an older vocabulary.
+    """
     with mappings.CRDS_LOCK:
         chosen = {}
         if parent is not None:
-            chosen = mappings.reference_mappings(mappings.load_context(cache.mappings, parent))
-        wanted = {description.type.name for _, description in described}
+            chosen = mappings.reference_mappings(mappings.load_context(folder, parent))
+        wanted = {description.type.name for description in references.values()}
         rows = {name: mappings.adapted_rows(chosen[name]) if name in chosen else {} for name in sorted(wanted)}
         before = {name: dict(row) for name, row in rows.items()}
-        for path, description in described:
-            name = _keep(cache, manifest, path, description.type.name, take=take)
+        for name, description in references.items():
             rows[description.type.name][description.values, description.useafter] = name
         changed = [name for name, row in rows.items() if row != before[name]]
         if parent is not None and not changed:
-            return parent
+            return None
         names = {name: mapping.basename for name, mapping in chosen.items()}
         # A type without references has an empty mapping, into which `crds certify` can try to insert the first one.
         empty = [name for name in reference_types() if name not in chosen and name not in changed]
         rows |= {name: {} for name in empty}
         for name in sorted(changed + empty):
-            published = _next_name(cache.mappings, f"tmt_iris_{name}", ".rmap")
+            published = name_for(f"tmt_iris_{name}", ".rmap")
             mappings.write_reference_mapping(
-                cache.mappings, published, names.get(name, ""), reference_types()[name], rows[name]
+                folder, published, names.get(name, ""), reference_types()[name], rows[name]
             )
             names[name] = published
-        instrument = _next_name(cache.mappings, "tmt_iris", ".imap")
-        mappings.write_instrument_mapping(cache.mappings, instrument, "", names)
-        context = _next_name(cache.mappings, "tmt", ".pmap")
-        mappings.write_context(cache.mappings, context, parent or "", instrument)
-        mapping_names = mappings.load_context(cache.mappings, context).mapping_names()
-    manifest |= {name: facts_of(cache.mappings / name) for name in mapping_names}
-    write_manifest(cache, manifest)
-    write_atomically(cache.server_config, _server_config(context, sorted(mapping_names)))
+        instrument = name_for("tmt_iris", ".imap")
+        mappings.write_instrument_mapping(folder, instrument, "", names)
+        context = name_for("tmt", ".pmap")
+        mappings.write_context(folder, context, parent or "", instrument)
+        mappings.load_context(folder, context)
     return context
 
 
-def _refuse_ambiguity(described: Sequence[tuple[Path, Description]]) -> None:
+def put_in_force(cache: Cache, context: str, mapping_names: Iterable[str]) -> None:
+    """Name the context in force in a cache, which has all its mappings."""
+    write_atomically(cache.server_config, _server_config(context, sorted(mapping_names)))
+
+
+def next_name(taken: Iterable[str], prefix: str, suffix: str) -> str:
+    """The name after the greatest number that is taken, e.g. ``tmt_iris_dark_0004.fits``."""
+    pattern = re.compile(rf"{prefix}_([0-9]+)\.[a-z]+")
+    numbers = [int(found[1]) for name in taken if (found := pattern.fullmatch(name))]
+    return f"{prefix}_{max(numbers, default=0) + 1:04d}{suffix}"
+
+
+def refuse_ambiguity(described: Sequence[tuple[Path, Description]]) -> None:
+    """Make sure that no two references stand in the same place of a mapping.
+
+    Raises
+    ------
+    Fatal
+        If two do.
+    """
     seen: dict[Description, Path] = {}
     for path, description in described:
         other = seen.setdefault(description, path)
@@ -111,23 +149,37 @@ def _refuse_ambiguity(described: Sequence[tuple[Path, Description]]) -> None:
             )
 
 
+def _build(cache: Cache, described: Sequence[tuple[Path, Description]], *, take: bool) -> str:
+    parent = context_in_force(cache)
+    manifest = read_manifest(cache)
+    kept = {
+        _keep(cache, manifest, path, description.type.name, take=take): description for path, description in described
+    }
+    context = insert(cache.mappings, parent, kept, lambda prefix, suffix: _next_in(cache.mappings, prefix, suffix))
+    if context is None:
+        assert parent is not None
+        return parent
+    names = mappings.load_context(cache.mappings, context).mapping_names()
+    write_manifest(cache, {**manifest, **{name: facts_of(cache.mappings / name) for name in names}})
+    put_in_force(cache, context, names)
+    return context
+
+
 def _keep(cache: Cache, manifest: dict[str, FileFacts], path: Path, kind: str, *, take: bool) -> str:
     """Put a reference into the cache, under the name of an equal one or the next number of its type."""
     prefix = f"tmt_iris_{kind}"
 
     def name_for(facts: FileFacts) -> str:
         same = [name for name, known in manifest.items() if known == facts and name.startswith(f"{prefix}_")]
-        return same[0] if same else _next_name(cache.references, prefix, path.suffix)
+        return same[0] if same else _next_in(cache.references, prefix, path.suffix)
 
     name, facts = admit(path, cache.references, name_for, take=take)
     manifest[name] = facts
     return name
 
 
-def _next_name(folder: Path, prefix: str, suffix: str) -> str:
-    pattern = re.compile(rf"{prefix}_([0-9]+)\.[a-z]+")
-    numbers = [int(found[1]) for path in folder.iterdir() if (found := pattern.fullmatch(path.name))]
-    return f"{prefix}_{max(numbers, default=0) + 1:04d}{suffix}"
+def _next_in(folder: Path, prefix: str, suffix: str) -> str:
+    return next_name((path.name for path in folder.iterdir()), prefix, suffix)
 
 
 def _server_config(context: str, mappings: list[str]) -> bytes:

@@ -28,6 +28,7 @@ class _ReferenceJudged(Event):
     """What crds_proxy found out about a new reference."""
 
     area = "crds"
+    mandatory = False
 
     file_name: str = Field(max_length=256)
     reference_type: str = Field(max_length=64)
@@ -58,6 +59,7 @@ class ContextChanged(Event):
 
     entity_verb = "context.changed"
     area = "crds"
+    mandatory = False
 
     old_context: str
     new_context: str
