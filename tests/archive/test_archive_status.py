@@ -94,7 +94,7 @@ async def embedded(folder: Path, catalogue: Catalogue, store: DirectoryStore) ->
     """The web application of `iris up` with a service that takes nothing; gives its URL."""
     settings, bus = HostSettings(data_dir=folder), MemoryBus()
     with ThreadPoolExecutor(1) as threads:
-        platform = Platform(store, local_references(settings), folder, folder, threads)
+        platform = Platform(store, local_references(settings, store), folder, folder, threads)
         system = EmbeddedSystem(settings, bus, platform, "test", webs=[application(catalogue, store)])
         system.dispatchers["archive"] = Dispatcher(bus, Service("archive", {}))
         async with serving(web_application(system), "127.0.0.1", 0) as url:

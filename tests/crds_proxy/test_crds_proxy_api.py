@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import httpx
@@ -14,6 +13,7 @@ import pytest
 
 from irisdrs.crds_proxy.api import application
 from irisdrs.crds_proxy.main import compose, open_references
+from irisdrs.shared.bus.topology import CRDS
 from irisdrs.shared.crds.cache import Cache
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.crds.mappings import CRDS_LOCK
@@ -234,19 +234,12 @@ async def test_it_describes_itself(client: httpx.AsyncClient) -> None:
     assert set(body["schema"]["properties"]) == {"context", "types", "header"}
 
 
-async def test_the_service_answers_from_the_cache_of_its_host(
-    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("IRIS_DATA_DIR", str(cache.root.parent))
+async def test_the_service_answers_from_the_cache_of_its_host(cache: Cache, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as threads:
         store = DirectoryStore(tmp_path / "store")
-        service = compose(Platform(store, open_references(tmp_path / "other"), tmp_path, tmp_path, threads))
-    assert (service.name, service.handlers) == ("crds_proxy", {})
+        service = compose(Platform(store, open_references(tmp_path / "other"), cache.root.parent, tmp_path, threads))
+    assert (service.name, set(service.handlers)) == ("crds_proxy", {CRDS})
     assert service.web is not None
     async with httpx.AsyncClient(transport=httpx.ASGITransport(service.web), base_url="http://crds") as client:
         assert (await client.get("/references/context")).json() == {"context": "tmt_0001.pmap"}
     await service.close()
-
-
-def test_the_embedded_system_keeps_asking_in_process() -> None:
-    assert "crds_proxy" not in entry_points(group="irisdrs.services").names

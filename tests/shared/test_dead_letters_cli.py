@@ -48,7 +48,11 @@ async def system(tmp_path: Path) -> AsyncIterator[EmbeddedSystem]:
     with ThreadPoolExecutor(1) as threads:
         store = DirectoryStore(settings.store_dir)
         platform = Platform(
-            store=store, references=local_references(settings), data_dir=tmp_path, scratch=tmp_path, threads=threads
+            store=store,
+            references=local_references(settings, store),
+            data_dir=tmp_path,
+            scratch=tmp_path,
+            threads=threads,
         )
         bus = MemoryBus()
         yield EmbeddedSystem(settings, bus, platform, "identity")

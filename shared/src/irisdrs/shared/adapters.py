@@ -69,8 +69,8 @@ async def open_store(settings: HostSettings, scratch: Path, patience_s: float = 
 
 
 @contextlib.asynccontextmanager
-async def open_references(settings: HostSettings) -> AsyncIterator[References]:
-    """References from crds_proxy where its URL is set, else from the local cache."""
+async def open_references(settings: HostSettings, store: Store) -> AsyncIterator[References]:
+    """References from crds_proxy where its URL is set, else from the local cache and the store behind it."""
     if settings.crds_url is not None:
         references = HttpReferences(settings.crds_url, settings.data_dir / "reference-files")
         try:
@@ -78,14 +78,14 @@ async def open_references(settings: HostSettings) -> AsyncIterator[References]:
         finally:
             await references.close()
         return
-    yield local_references(settings)
+    yield local_references(settings, store)
 
 
-def local_references(settings: HostSettings) -> References:
-    """References from the cache in the data folder, by whatever distribution reads it."""
+def local_references(settings: HostSettings, store: Store) -> References:
+    """References from the cache in the data folder and the store, by whatever distribution reads them."""
     (entry,) = entry_points(group="irisdrs.references")
     settings.crds_dir.mkdir(parents=True, exist_ok=True)
-    references: References = entry.load()(settings.crds_dir)
+    references: References = entry.load()(settings.crds_dir, store)
     return references
 
 

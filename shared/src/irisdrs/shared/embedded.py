@@ -171,7 +171,7 @@ async def run(
         store = DirectoryStore(settings.store_dir)
         platform = Platform(
             store=store,
-            references=local_references(settings),
+            references=local_references(settings, store),
             data_dir=settings.data_dir.resolve(),
             scratch=scratch.resolve(),
             threads=threads,

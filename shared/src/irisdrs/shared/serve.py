@@ -189,7 +189,7 @@ async def _platform(settings: HostSettings, name: str, bus: RabbitMQBus) -> Asyn
     scratch = empty_scratch(settings, name)
     workers = settings.threads or os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="iris") as threads:
-        async with open_store(settings, scratch) as store, open_references(settings) as references:
+        async with open_store(settings, scratch) as store, open_references(settings, store) as references:
             yield Platform(
                 store=store,
                 references=references,

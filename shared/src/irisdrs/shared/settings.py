@@ -29,6 +29,14 @@ class HostSettings(BaseSettings):
     )
     crds_host: str = Field(default="127.0.0.1", description="Address where crds_proxy answers")
     crds_port: int = Field(default=8081, ge=0, le=65535, description="Port where crds_proxy answers")
+    crds_upstream: str | None = Field(
+        default=None,
+        description="CRDS server (as in CRDS_SERVER_URL) in front of which crds_proxy stands; "
+        "without it contexts and references are those of the store",
+    )
+    crds_cache_bytes: int = Field(
+        default=200_000_000_000, gt=0, description="Bound of the references that crds_proxy keeps of crds_upstream"
+    )
     health_host: str = Field(default="127.0.0.1", description="Address of health and metrics of a service process")
     health_port: int = Field(default=0, ge=0, le=65535, description="Port of health and metrics; 0: any free one")
     archive_host: str = Field(default="127.0.0.1", description="Address of page, REST and event intake")

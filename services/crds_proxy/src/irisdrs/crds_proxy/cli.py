@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from irisdrs.crds_proxy.delivery.command import deliver, diff, history, rollback
 from irisdrs.shared.crds.parameters import matching_parameters
 from irisdrs.shared.settings import HostSettings
 
-app = typer.Typer(help="Calibration references: the best for a header, and what the cache holds.", no_args_is_help=True)
+app = typer.Typer(
+    help="Calibration references: the best for a header, what is in force, and how to change it.", no_args_is_help=True
+)
 
 _CacheOption = Annotated[Path | None, typer.Option(help="CRDS cache [default: crds in $IRIS_DATA_DIR, data/crds]")]
 _ContextOption = Annotated[str, typer.Option(help="Context, e.g. tmt_0001.pmap [default: the one in force]")]
@@ -66,6 +69,12 @@ def list_(context: _ContextOption = "", cache: _CacheOption = None) -> None:
     if chosen:
         typer.echo(f"References of {chosen}:")
         _print_columns(references_of(directory, chosen))
+
+
+app.command()(deliver)
+app.command()(history)
+app.command()(diff)
+app.command()(rollback)
 
 
 @app.command()

@@ -81,6 +81,8 @@ class States:
         ValueError
             If it is none that may follow what is known here.
         """
+        if change.number <= len(self._changes):
+            return False
         if problem := _problem(change, self._changes[-1] if self._changes else None, self._files):
             raise ValueError(problem)
         data = _CHANGE.dump_json(change, indent=1)

@@ -59,6 +59,11 @@ class StoreHoldings:
         self._turn = asyncio.Lock()
         self._running: dict[str, asyncio.Task[Path]] = {}
 
+    @property
+    def has_history(self) -> bool:
+        """Whether the store had one when it was asked last; else there is what was built here."""
+        return self._known is not None and bool(self._known.changes)
+
     async def catalogue(self) -> Catalogue:
         """What is published; see `irisdrs.crds_proxy.holdings.Holdings`."""
         async with self._turn:

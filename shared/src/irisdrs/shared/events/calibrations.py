@@ -64,7 +64,9 @@ class ContextChanged(Event):
     old_context: str
     new_context: str
     types: tuple[str, ...] = Field(description="Reference types that differ")
+    number: int = Field(default=0, ge=0, description="Which change of contexts it is; 0: not told")
 
     @property
     def subject(self) -> str:
-        return self.new_context
+        # A roll-back puts a context in force once more, which is another fact.
+        return f"{self.new_context}/{self.number}" if self.number else self.new_context

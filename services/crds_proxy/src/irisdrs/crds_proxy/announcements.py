@@ -1,0 +1,99 @@
+"""Who tells that another context is in force: the service, of every change that it finds in the store.
+
+A delivery may come as an event, from a command, or from another host: in each case the change in the store is what
+counts, and whoever made it may have died after that. A marker beside it says that it was told.
+"""
+
+from collections.abc import AsyncIterator
+
+import structlog
+
+from irisdrs.crds_proxy.exchange import bring_mappings, keep_up, publish_built
+from irisdrs.crds_proxy.holdings import Catalogue, Change
+from irisdrs.crds_proxy.store_holdings import StoreHoldings
+from irisdrs.shared.crds.cache import Cache
+from irisdrs.shared.crds.reference_types import reference_types
+from irisdrs.shared.errors import Fatal, MissingReference
+from irisdrs.shared.events import ContextChanged, Event
+from irisdrs.shared.file_signature import Signature, signature_of
+from irisdrs.shared.service import Round
+from irisdrs.shared.store.port import JSON, Store
+
+_log = structlog.get_logger(__name__)
+
+TOLD = "crds/told/"
+
+#: How often the store is asked for another context, seconds.
+EVERY_S = 1.0
+
+#: What an event says of the context before the first one.
+_NO_CONTEXT = "NONE"
+
+
+class Announcements:
+    """Tells of changes, and keeps the cache of this host and the store in step.
+
+    Parameters
+    ----------
+    store : Store
+    holdings : StoreHoldings
+    cache : Cache
+    """
+
+    def __init__(self, store: Store, holdings: StoreHoldings, cache: Cache) -> None:
+        self._store, self._holdings, self._cache = store, holdings, cache
+        self._told: set[int] | None = None
+        self._refused: Signature | None = None
+
+    def rounds(self) -> tuple[Round, ...]:
+        """What the service looks at by itself."""
+        return (Round("crds-contexts", self.look, every_s=EVERY_S),)
+
+    async def look(self) -> AsyncIterator[Event]:
+        """One round: publish what was built here, tell what changed, put the context in force here, too."""
+        await self.prepare()
+        catalogue = await self._holdings.refreshed()
+        if self._holdings.has_history and not catalogue.stale:
+            for change in await self._untold(catalogue):
+                yield ContextChanged(
+                    old_context=_before(catalogue, change),
+                    new_context=change.context,
+                    number=change.number,
+                    types=await self._types(_before(catalogue, change), change.context),
+                )
+                await self._store.put(f"{TOLD}{change.number:08d}.json", b"{}\n", media_type=JSON)
+                self._told = {change.number, *(self._told or ())}
+            await keep_up(self._holdings, self._cache)
+
+    async def prepare(self) -> None:
+        """Publish what was built in the cache of this host; what cannot be published is said once."""
+        built = signature_of(self._cache.server_config)
+        if built is None or built == self._refused:
+            return
+        try:
+            await publish_built(self._store, self._holdings.states, self._cache)
+        except Fatal as problem:
+            _log.error("what was built here is not published", problem=str(problem))
+            self._refused = built
+
+    async def _untold(self, catalogue: Catalogue) -> list[Change]:
+        if self._told is None:
+            keys = await self._store.keys(TOLD)
+            self._told = {int(key.removeprefix(TOLD).partition(".")[0]) for key in keys}
+        return [change for change in catalogue.changes if change.number not in self._told]
+
+    async def _types(self, old: str, new: str) -> tuple[str, ...]:
+        """Reference types whose mappings differ; all of them where the old context cannot be had."""
+        try:
+            before, after = [
+                set(await bring_mappings(self._holdings, name)) if name != _NO_CONTEXT else set() for name in (old, new)
+            ]
+        except MissingReference as problem:
+            _log.error("a context cannot be compared", problem=str(problem))
+            return tuple(sorted(reference_types()))
+        differing = {name.split("_")[2] for name in before ^ after if name.endswith(".rmap")}
+        return tuple(sorted(differing & set(reference_types())))
+
+
+def _before(catalogue: Catalogue, change: Change) -> str:
+    return catalogue.changes[change.number - 2].context if change.number > 1 else _NO_CONTEXT
