@@ -251,7 +251,7 @@ class Deliveries:
             put = await self._store.put_file(file_key(name), staging.path(name), media_type=media_type_of(name))
             if put.stored.ref.sha256 != files[name].sha256:
                 return name
-            reach("crds.publish.after")
+            reach("crds.publish.after", name)
         return None
 
     async def _commit(

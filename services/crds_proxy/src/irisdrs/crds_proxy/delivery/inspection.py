@@ -23,8 +23,11 @@ from irisdrs.shared.crds.file_header import read_header
 from irisdrs.shared.crds.registration import client_environment
 from irisdrs.shared.errors import IrisError
 
-#: Values of a key that match whatever is asked for.
-_WILDCARDS = frozenset({"*", "N/A"})
+#: A value of a key that the client does not look at; a row with more of them is the weaker one.
+_IGNORED = "N/A"
+
+#: Values of a key that match whatever is asked for. To the client ``*`` (ANY) is as good a match as the exact value.
+_WILDCARDS = frozenset({"*", _IGNORED})
 
 #: What the client's certification must not do: rewrite mappings under fixed names of the folder for temporary files,
 #: look at mappings below (each is named), parse mappings that we wrote once more in seconds for double lines.
@@ -123,22 +126,22 @@ def _describe(path: Path) -> Description | str:
 
 
 def _refuse_overlaps(rows: mappings.Rows, new: set[str]) -> None:
-    """Refuse what CRDS could not decide: two keys that match one exposure, each with as many exact values.
+    """Refuse what CRDS could not decide: two keys that match one exposure, each in as many values.
 
-    The client finds such a pair only where one key is a special case of the other, and only when it certifies.
+    The client's certification finds such a pair only where one key is a special case of the other.
     """
     keys = {values: name for (values, _), name in sorted(rows.items())}
     ours = {values: name for (values, _), name in sorted(rows.items()) if name in new}
     for (mine, name), (other, against) in product(ours.items(), keys.items()):
-        if mine != other and _exact(mine) == _exact(other) and all(map(_meet, mine, other)):
+        if mine != other and _weight(mine) == _weight(other) and all(map(_meet, mine, other)):
             raise Overlap(
                 f"{name} for {', '.join(mine)} overlaps {against} for {', '.join(other)}: "
                 "an exposure that both match would have no best reference."
             )
 
 
-def _exact(values: tuple[str, ...]) -> int:
-    return sum(value not in _WILDCARDS for value in values)
+def _weight(values: tuple[str, ...]) -> int:
+    return sum(value != _IGNORED for value in values)
 
 
 def _meet(one: str, other: str) -> bool:
