@@ -20,7 +20,7 @@ SERVERS := $(if $(filter rabbitmq,$(BUS)),rabbitmq) $(if $(filter s3,$(STORE)),$
 
 install: $(READY)
 
-$(READY): deploy/debian-packages requirements.txt requirements-dev.txt constraints.txt $(wildcard */pyproject.toml */*/pyproject.toml)
+$(READY): deploy/debian-packages requirements.txt requirements-dev.txt constraints.txt $(wildcard */pyproject.toml */*/pyproject.toml) shared/setup.py shared/irisdrs_crds.pth
 	PYTHON="$(PYTHON)" deploy/debian-packages $(DEBIAN)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
