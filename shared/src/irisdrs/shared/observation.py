@@ -3,11 +3,13 @@
 `observations/{night}/{observation}.json` holds an `ObservationPlan`. Whoever missed a message reads the store.
 """
 
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import (
     OBSERVATION_PATTERN,
     Detector,
@@ -15,6 +17,7 @@ from irisdrs.shared.identifiers import (
     ExposureType,
     ObservingMode,
     SamplingMode,
+    Subarray,
 )
 
 
@@ -108,6 +111,24 @@ class ObservationPlan(Facts):
         """Semester and program, ``2034B-007``."""
         return self.observation[:9]
 
+    def crds_parameters(self, detector: Detector, exposure_type: ExposureType, at: datetime) -> dict[str, str]:
+        """CRDS matching parameters of an exposure that is read out in full at a time (UTC), as its reads will say."""
+        return {
+            "meta.instrument.name": "IRIS",
+            "meta.instrument.detector": str(detector),
+            "meta.instrument.mode": str(self.mode),
+            "meta.instrument.filter": self.filter,
+            "meta.instrument.pupil": "CLEAR",
+            "meta.instrument.scale": f"{self.scale_arcsec:.3f}",
+            "meta.instrument.grating": self.grating,
+            "meta.exposure.type": str(exposure_type),
+            "meta.exposure.sampling_mode": str(self.sampling.mode),
+            "meta.exposure.integration_time": f"{self.sampling.ramp_time_s:.3f}",
+            "meta.subarray.name": str(Subarray.FULL),
+            "meta.observation.date": f"{at:%Y-%m-%d}",
+            "meta.observation.time": at.strftime("%H:%M:%S.%f")[:-3],
+        }
+
     def exposure_ids(self) -> list[ExposureId]:
         """Every exposure of every detector that should exist, in order."""
         return [
@@ -115,3 +136,17 @@ class ObservationPlan(Facts):
             for exposure in self.exposures
             for detector in self.detectors
         ]
+
+
+def read_plan(file: Path) -> ObservationPlan:
+    """Read the plan that somebody wrote.
+
+    Raises
+    ------
+    Fatal
+        If the file cannot be read, or is no plan.
+    """
+    try:
+        return ObservationPlan.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise Fatal(f"{file} is no plan of an observation: {error}") from error

@@ -1,7 +1,10 @@
 """`iris crds`: which references CRDS chooses, and what a cache holds."""
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, time
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +12,7 @@ import typer
 
 from irisdrs.crds_proxy.delivery.command import deliver, diff, history, rollback
 from irisdrs.shared.crds.parameters import matching_parameters
+from irisdrs.shared.observation import read_plan
 from irisdrs.shared.settings import HostSettings
 
 app = typer.Typer(
@@ -78,6 +82,42 @@ app.command()(rollback)
 
 
 @app.command()
+def missing(
+    plan_file: Annotated[Path, typer.Argument(metavar="PLAN", exists=True, dir_okay=False, help="Plan, JSON")],
+    context: _ContextOption = "",
+    cache: _CacheOption = None,
+    at: Annotated[
+        datetime | None, typer.Option(help="When it is observed (UTC) [default: the end of the night's UT date]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table")] = False,
+) -> None:
+    """Say which calibrations are missing for a planned observation, of all that the pipelines will ask for.
+
+    Exit status: 0 when none is missing, 1 when some are, 2 for wrong usage.
+    """
+    from irisdrs.crds_proxy.main import open_references  # noqa: PLC0415
+    from irisdrs.crds_proxy.missing import missing_references  # noqa: PLC0415
+
+    plan = read_plan(plan_file)
+    references = open_references(_cache_dir(cache))
+    moment = at or datetime.combine(plan.night, time.max)
+
+    async def ask() -> bool:
+        chosen = context or await references.default_context()
+        found, asked = await missing_references(references, plan, chosen, moment)
+        if as_json:
+            facts = {"observation": plan.observation, "context": chosen, "at": moment.isoformat(), "asked": asked}
+            typer.echo(json.dumps(facts | {"missing": [asdict(each) for each in found]}, indent=1))
+        else:
+            typer.echo(f"{len(found)} of {asked} references are missing for {plan.observation} under {chosen}.")
+            _print_columns([(each.detector, each.type, _words(each.configuration), each.reason) for each in found])
+        return bool(found)
+
+    if asyncio.run(ask()):
+        raise typer.Exit(1)
+
+
+@app.command()
 def serve() -> None:
     """Answer questions about references as a service, over HTTP, until SIGTERM.
 
@@ -96,6 +136,10 @@ def _print_columns(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         typer.echo("  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _words(values: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _cache_dir(given: Path | None) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
 from irisdrs.shared import logs
@@ -20,7 +19,7 @@ from irisdrs.shared.edge.progress import survey
 from irisdrs.shared.edge.spool import Spool
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.health import health_application
-from irisdrs.shared.observation import ObservationPlan
+from irisdrs.shared.observation import ObservationPlan, read_plan
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.web_server import serving
 
@@ -50,14 +49,7 @@ def edge(
     settings = HostSettings()
     settings = settings if data is None else settings.model_copy(update={"data_dir": data})
     logs.configure(settings)
-    asyncio.run(_until_stopped(incoming, _plan(plan_file), settings, url, Console(stderr=True)))
-
-
-def _plan(file: Path) -> ObservationPlan:
-    try:
-        return ObservationPlan.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise Fatal(f"{file} is no plan of an observation: {error}") from error
+    asyncio.run(_until_stopped(incoming, read_plan(plan_file), settings, url, Console(stderr=True)))
 
 
 async def _until_stopped(
