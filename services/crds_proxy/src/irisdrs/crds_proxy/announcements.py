@@ -42,7 +42,7 @@ class Announcements:
 
     def __init__(self, store: Store, holdings: StoreHoldings, cache: Cache) -> None:
         self._store, self._holdings, self._cache = store, holdings, cache
-        self._told: set[int] | None = None
+        self._told = 0
         self._refused: Signature | None = None
 
     def rounds(self) -> tuple[Round, ...]:
@@ -54,15 +54,12 @@ class Announcements:
         await self.prepare()
         catalogue = await self._holdings.refreshed()
         if self._holdings.has_history and not catalogue.stale:
-            for change in await self._untold(catalogue):
-                yield ContextChanged(
-                    old_context=_before(catalogue, change),
-                    new_context=change.context,
-                    number=change.number,
-                    types=await self._types(_before(catalogue, change), change.context),
-                )
-                await self._store.put(f"{TOLD}{change.number:08d}.json", b"{}\n", media_type=JSON)
-                self._told = {change.number, *(self._told or ())}
+            for change in catalogue.changes[self._told :]:
+                marker = f"{TOLD}{change.number:08d}.json"
+                if await self._store.head(marker) is None:
+                    yield await self._event(catalogue, change)
+                    await self._store.put(marker, b"{}\n", media_type=JSON)
+                self._told = change.number
             await keep_up(self._holdings, self._cache)
 
     async def prepare(self) -> None:
@@ -76,11 +73,10 @@ class Announcements:
             _log.error("what was built here is not published", problem=str(problem))
             self._refused = built
 
-    async def _untold(self, catalogue: Catalogue) -> list[Change]:
-        if self._told is None:
-            keys = await self._store.keys(TOLD)
-            self._told = {int(key.removeprefix(TOLD).partition(".")[0]) for key in keys}
-        return [change for change in catalogue.changes if change.number not in self._told]
+    async def _event(self, catalogue: Catalogue, change: Change) -> ContextChanged:
+        old = catalogue.changes[change.number - 2].context if change.number > 1 else _NO_CONTEXT
+        types = await self._types(old, change.context)
+        return ContextChanged(old_context=old, new_context=change.context, number=change.number, types=types)
 
     async def _types(self, old: str, new: str) -> tuple[str, ...]:
         """Reference types whose mappings differ; all of them where the old context cannot be had."""
@@ -93,7 +89,3 @@ class Announcements:
             return tuple(sorted(reference_types()))
         differing = {name.split("_")[2] for name in before ^ after if name.endswith(".rmap")}
         return tuple(sorted(differing & set(reference_types())))
-
-
-def _before(catalogue: Catalogue, change: Change) -> str:
-    return catalogue.changes[change.number - 2].context if change.number > 1 else _NO_CONTEXT
