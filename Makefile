@@ -16,7 +16,7 @@ DEBIAN ?= $(notdir $(PYTHON))-venv
 # What only some targets need: the servers that the settings ask for.
 SERVERS := $(if $(filter rabbitmq,$(BUS)),rabbitmq) $(if $(filter s3,$(STORE)),$(SWIFT))
 
-.PHONY: install swift rabbitmq compiler demo up down test lint contract bench bench-readout bench-bus bench-lanes chaos clean
+.PHONY: install swift rabbitmq compiler demo up down test lint contract bench bench-readout bench-bus bench-lanes bench-crds chaos clean
 
 install: $(READY)
 
@@ -70,6 +70,7 @@ contract: $(READY)
 bench: $(READY) $(SWIFT) rabbitmq
 	$(BIN)/python -m pytest -s tests/benchmarks -o python_files='bench_*.py'
 	$(BIN)/python -m tests.benchmarks.bench_readout
+	$(BIN)/python -m tests.benchmarks.bench_crds
 	$(BIN)/python tests/benchmarks/bench_readout_reference_pixels.py
 	$(BIN)/python tests/benchmarks/bench_simulator_read.py
 
@@ -84,6 +85,10 @@ bench-bus: $(READY) $(SWIFT) rabbitmq
 # Whether real time waits for bulk work.
 bench-lanes: $(READY) rabbitmq
 	$(BIN)/python -m pytest -s tests/benchmarks/bench_lanes.py
+
+# How fast best references are told, beside the plain crds client.
+bench-crds: $(READY)
+	$(BIN)/python -m tests.benchmarks.bench_crds --json tests/benchmarks/crds.json
 
 # What holds when services are killed and servers fail; CASE=broker-killed,store-away plays some of the cases.
 chaos: $(READY) $(SWIFT) rabbitmq compiler
