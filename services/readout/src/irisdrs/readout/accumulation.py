@@ -53,19 +53,28 @@ class Sums:
         """All of them, in the order that kernels take."""
         return self.signal, self.weight, self.poisson, self.rnoise, self.seen
 
+    def rows(self, start: int, stop: int) -> "Sums":
+        """Those of some rows: not a copy."""
+        return Sums(*(plane[start:stop] for plane in self.planes()))  # type: ignore[arg-type]
+
+
+#: Adds the rows start to stop of a ramp to sums of these rows alone.
+Adder = Callable[[Sums, int, int], None]
+
 
 class Ramp(Protocol):
     """A ramp that is being folded: a dataclass of planes."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+    flags: NDArray[np.uint8]
     times_s: list[float]
 
     def fold(self, rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets) -> None:
         """Fold the read whose time was appended to `times_s`; offsets are those of columns and of rows, DN."""
         ...
 
-    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Terms) -> None:
-        """Add the ramp to the sums of its exposure, and stay as it is; `terms` are those of `add_rows`."""
+    def adder(self, calibration: Calibration, full_time_s: float, terms: Terms) -> Adder:
+        """What adds the ramp to the sums of its exposure; it stays as it is. `terms` are those of `add_rows`."""
         ...
 
 
@@ -161,15 +170,12 @@ class LinearRamp:
             ),
         )
 
-    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Terms) -> None:
-        """Add the ramp to the sums of its exposure."""
+    def adder(self, calibration: Calibration, full_time_s: float, terms: Terms) -> Adder:
+        """What adds the ramp to the sums of its exposure."""
         slope = {Mode.SINGLE: self.first, Mode.CDS: self.mean}.get(self.mode, self.comoment)
         table = self._table(full_time_s)
-        rows(
-            slope.shape[0],
-            lambda start, stop: add_rows(
-                slope, self.first, self.number, self.flags, table, terms, *sums.planes(), start, stop
-            ),
+        return lambda sums, start, stop: add_rows(
+            slope, self.first, self.number, self.flags, table, terms, *sums.planes(), start, stop
         )
 
     def _table(self, full_time_s: float) -> NDArray[np.float32]:
@@ -252,26 +258,23 @@ class SegmentedRamp:
             ),
         )
 
-    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Terms) -> None:
-        """Add the ramp to the sums of its exposure."""
+    def adder(self, calibration: Calibration, full_time_s: float, terms: Terms) -> Adder:
+        """What adds the ramp to the sums of its exposure."""
         moments = np.stack(segments.moments(np.array(self.times_s))).astype(np.float32)
-        rows(
-            self.flags.shape[0],
-            lambda start, stop: add_segment_rows(
-                self.first,
-                self.mean,
-                self.comoment,
-                self.closed_moment,
-                self.closed_shot,
-                self.begin,
-                self.flags,
-                moments,
-                np.float32(full_time_s),
-                terms,
-                *sums.planes(),
-                start,
-                stop,
-            ),
+        return lambda sums, start, stop: add_segment_rows(
+            self.first,
+            self.mean,
+            self.comoment,
+            self.closed_moment,
+            self.closed_shot,
+            self.begin,
+            self.flags,
+            moments,
+            np.float32(full_time_s),
+            terms,
+            *sums.planes(),
+            start,
+            stop,
         )
 
 
@@ -318,8 +321,8 @@ class SummedRamp:
             ),
         )
 
-    def add(self, rows: Rows, sums: Sums, calibration: Calibration, full_time_s: float, terms: Terms) -> None:
-        """Add the ramp to the sums of its exposure."""
+    def adder(self, calibration: Calibration, full_time_s: float, terms: Terms) -> Adder:
+        """What adds the ramp to the sums of its exposure."""
         times = np.array(self.times_s)
         weights = self._of_reads(self.times_s).astype(np.float32).astype(np.float64)
         by_ratio = self.weighting is Weighting.FIXSEN
@@ -328,25 +331,22 @@ class SummedRamp:
             found = combination.for_fixsen(weights, times, whole)
         else:
             found = combination.for_optimum(weights, times)
-        rows(
-            self.flags.shape[0],
-            lambda start, stop: add_combination_rows(
-                self.first,
-                self.sums,
-                self.number,
-                self.flags,
-                found.guess,
-                found.table,
-                (times - times[0]).astype(np.float32),
-                np.float32(full_time_s),
-                by_ratio,
-                calibration.gain,
-                calibration.read_noise,
-                terms,
-                *sums.planes(),
-                start,
-                stop,
-            ),
+        return lambda sums, start, stop: add_combination_rows(
+            self.first,
+            self.sums,
+            self.number,
+            self.flags,
+            found.guess,
+            found.table,
+            (times - times[0]).astype(np.float32),
+            np.float32(full_time_s),
+            by_ratio,
+            calibration.gain,
+            calibration.read_noise,
+            terms,
+            *sums.planes(),
+            start,
+            stop,
         )
 
     def _of_reads(self, times_s: list[float]) -> NDArray[np.float64]:

@@ -14,10 +14,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from irisdrs.readout.accumulation import Offsets, Ramp, Sums, begin_ramp, every
+from irisdrs.readout.accumulation import Adder, Offsets, Ramp, Sums, begin_ramp, every
 from irisdrs.readout.calibration import Calibration
+from irisdrs.readout.closing import close_ramp, close_sums
 from irisdrs.readout.fitting import FitSettings, RampFit, fit_ramp
-from irisdrs.readout.sampling.coadd import close_rows
 from irisdrs.readout.sampling.growth import grow_rows
 from irisdrs.readout.sampling.options import FoldOptions, Mode
 from irisdrs.readout.sampling.reference_correction import DEFAULT_CORRECTION, ReferenceCorrection, reference_vectors
@@ -205,7 +205,8 @@ class Processor:
             return
         if state.sums is None:
             state.sums = Sums.alloc(state.calibration.gain.shape)
-        self._add(state, ramp, state.sums)
+        sums, add = state.sums, self._adder(state, ramp)
+        self._rows(len(sums.seen), lambda start, stop: add(sums.rows(start, stop), start, stop))
 
     def live(self, state: ExposureState, flags: Quality = Quality.GOOD, step: int = 1) -> RateFrame:
         """The frame of the reads so far: what `close` would give. Folding goes on as if nobody had asked.
@@ -223,12 +224,16 @@ class Processor:
         calibration = replace(state.calibration, threshold=state.calibration.threshold[:0])
         if not state.options.linearity_noise:
             calibration = replace(calibration, terms=calibration.terms[:, :0])  # not needed: spare the copy
+        calibration = thinned(calibration, step)
         return self.close(
             replace(
                 state,
-                calibration=thinned(calibration, step),
+                calibration=calibration,
                 ramp=None if state.ramp is None else every(state.ramp, shape, step),
-                sums=None if state.sums is None else every(state.sums, shape, step, copy=True),
+                # Sums of its own, even before the first ramp has ended: the frame leaves the ramp as it is.
+                sums=Sums.alloc(calibration.gain.shape)
+                if state.sums is None
+                else every(state.sums, shape, step, copy=True),
             ),
             flags,
         )
@@ -242,9 +247,26 @@ class Processor:
         flags : Quality
             Flags for all pixels (DROPOUT).
         """
-        self.end_ramp(state)
-        sums, state.sums = state.sums or Sums.alloc(state.calibration.gain.shape), None
-        return self._frame(state, sums, flags)
+        calibration = state.calibration
+        if state.mode is Mode.SINGLE:
+            flags |= Quality.UNRELIABLE_SLOPE  # a level by a time, with the level after the reset in it
+        ramp, sums = state.ramp, state.sums
+        if ramp is not None and sums is None:
+            closed, dq, saturated = close_ramp(self._rows, ramp, self._adder(state, ramp), calibration, flags)
+        else:
+            self.end_ramp(state)
+            sums = state.sums or Sums.alloc(calibration.gain.shape)
+            closed, dq, saturated = close_sums(self._rows, sums, calibration, flags)
+        state.ramp = state.sums = None
+        science = dq[calibration.science].size
+        return RateFrame(
+            data=closed.signal,
+            err=closed.weight,
+            var_poisson=closed.poisson,
+            var_rnoise=closed.rnoise,
+            dq=dq,
+            saturated_fraction=float(saturated / max(science, 1)),
+        )
 
     def _grown(self, state: ExposureState, read: NDArray[np.uint16]) -> NDArray[np.uint16]:
         if not state.options.grow_saturation:
@@ -255,44 +277,10 @@ class Processor:
         self._rows(read.shape[0], lambda start, stop: grow_rows(read, threshold, grown, start, stop))
         return grown
 
-    def _add(self, state: ExposureState, ramp: Ramp, sums: Sums) -> None:
+    def _adder(self, state: ExposureState, ramp: Ramp) -> Adder:
         terms = state.calibration.terms
         wanted = terms if state.options.linearity_noise else terms[:, :0]
-        ramp.add(self._rows, sums, state.calibration, state.full_time_s, tuple(wanted))
-
-    def _frame(self, state: ExposureState, sums: Sums, flags: Quality) -> RateFrame:
-        calibration = state.calibration
-        if state.mode is Mode.SINGLE:
-            flags |= Quality.UNRELIABLE_SLOPE  # a level by a time, with the level after the reset in it
-        dq, saturated = np.empty_like(calibration.dq), list[int]()
-        science_rows, science_columns = calibration.science
-
-        def close(start: int, stop: int) -> None:
-            np.bitwise_or(calibration.dq[start:stop], np.uint32(flags), out=dq[start:stop])
-            close_rows(
-                calibration.gain,
-                calibration.read_noise,
-                sums.seen,
-                sums.signal,
-                sums.weight,
-                sums.poisson,
-                sums.rnoise,
-                dq,
-                start,
-                stop,
-            )
-            rows = slice(max(start, science_rows.start), min(stop, science_rows.stop))
-            saturated.append(int(np.count_nonzero(sums.seen[rows, science_columns] & np.uint8(Quality.SATURATED))))
-
-        self._rows(dq.shape[0], close)
-        return RateFrame(
-            data=sums.signal,
-            err=sums.weight,
-            var_poisson=sums.poisson,
-            var_rnoise=sums.rnoise,
-            dq=dq,
-            saturated_fraction=float(sum(saturated) / max(sums.seen[calibration.science].size, 1)),
-        )
+        return ramp.adder(state.calibration, state.full_time_s, tuple(wanted))
 
     def fit(
         self,

@@ -273,10 +273,10 @@ def _folded(
     full_time_s = float(longest[-1] - longest[0]) or 1.0
     state = processor.open(calibration, choices.mode, full_time_s, options)
     for ramp, chosen in zip(exposure.ramps, used, strict=True):
+        processor.end_ramp(state)
         for k in chosen:
             processor.fold(state, np.require(ramp.reads[k], np.uint16, ["C", "W"]), float(ramp.times_s[k]))
             on_read()
-        processor.end_ramp(state)
     return processor.close(state, flags)
 
 

@@ -62,7 +62,7 @@ def add_rows(
     start: int,
     stop: int,
 ) -> None:
-    """Add rows of a ramp that `fold_rows` folded to the sums of its exposure, in place.
+    """Add the rows `start` to `stop` of a ramp that `fold_rows` folded to sums of its exposure, in place.
 
     Parameters
     ----------
@@ -79,9 +79,9 @@ def add_rows(
         of `slope` half of the ramp's signal; all 0 below two reads, which make no slope.
     terms : five of float32 (rows, columns)
         Linearity, with whose slope half-way up the ramp the read noise grows; of no rows, when it shall not.
-    signal, weight, poisson, rnoise : float32 (rows, columns)
-        Sums over ramps.
-    seen : uint8 (rows, columns)
+    signal, weight, poisson, rnoise : float32 (stop - start, columns)
+        Sums over ramps, of these rows alone.
+    seen : uint8 (stop - start, columns)
         Flags of all ramps.
     """
     a1, a2, a3, a4, a5 = terms
@@ -94,11 +94,11 @@ def add_rows(
                 level = first[y, x] + slope[y, x] * table[4, n]
                 steep = slope_at_level(level, a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
                 noise *= steep * steep
-            weight[y, x] += table[0, n]
-            signal[y, x] += slope[y, x] * table[1, n]
-            poisson[y, x] += table[2, n]
-            rnoise[y, x] += noise
-            seen[y, x] |= flags[y, x]
+            weight[y - start, x] += table[0, n]
+            signal[y - start, x] += slope[y, x] * table[1, n]
+            poisson[y - start, x] += table[2, n]
+            rnoise[y - start, x] += noise
+            seen[y - start, x] |= flags[y, x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -121,7 +121,7 @@ def add_segment_rows(
     start: int,
     stop: int,
 ) -> None:
-    """Add rows of a ramp that `fold_segment_rows` folded to the sums of its exposure, in place.
+    """Add rows of a ramp that `fold_segment_rows` folded to sums of its exposure, in place.
 
     Parameters
     ----------
@@ -158,11 +158,11 @@ def add_segment_rows(
             shot = shot if usable else np.float32(1)
             w = moment / shot * (moment / full_time_s)
             w = w if usable else np.float32(0)
-            weight[y, x] += w
-            signal[y, x] += w * (comoment[y, x] / moment)
-            poisson[y, x] += w * w * (shot / moment / moment)
-            rnoise[y, x] += w * w * (noise[x] / moment)
-            seen[y, x] |= flags[y, x]
+            weight[y - start, x] += w
+            signal[y - start, x] += w * (comoment[y, x] / moment)
+            poisson[y - start, x] += w * w * (shot / moment / moment)
+            rnoise[y - start, x] += w * w * (noise[x] / moment)
+            seen[y - start, x] |= flags[y, x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -187,7 +187,7 @@ def add_combination_rows(
     start: int,
     stop: int,
 ) -> None:
-    """Add rows of a ramp that `fold_sum_rows` folded to the sums of its exposure, in place.
+    """Add rows of a ramp that `fold_sum_rows` folded to sums of its exposure, in place.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def add_combination_rows(
     count = sums.shape[0]
     for y in range(start, stop):
         for x in range(number.shape[1]):
-            seen[y, x] |= flags[y, x]
+            seen[y - start, x] |= flags[y, x]
             n = number[y, x]
             if n < 2:
                 continue
@@ -238,10 +238,10 @@ def add_combination_rows(
             for i in range(count):
                 rate += table[n, entry, i] * sums[i, y, x]
             w = duration / full_time_s
-            weight[y, x] += w
-            signal[y, x] += w * rate
-            poisson[y, x] += w * w * table[n, entry, count]
-            rnoise[y, x] += w * w * table[n, entry, count + 1] * (steep * steep)
+            weight[y - start, x] += w
+            signal[y - start, x] += w * rate
+            poisson[y - start, x] += w * w * table[n, entry, count]
+            rnoise[y - start, x] += w * w * table[n, entry, count + 1] * (steep * steep)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -275,10 +275,8 @@ def close_rows(
     poisson: NDArray[np.float32],
     rnoise: NDArray[np.float32],
     dq: NDArray[np.uint32],
-    start: int,
-    stop: int,
 ) -> None:
-    """Turn the sums into a frame, in place: signal becomes the rate, weight its error, the others variances.
+    """Turn sums into a frame, in place: signal becomes the rate, weight its error, the others variances.
 
     Parameters
     ----------
@@ -290,7 +288,7 @@ def close_rows(
         Flags known before; takes those of the ramps, and DO_NOT_USE where no ramp gave a slope that is a number
         (all planes are 0 there).
     """
-    for y in range(start, stop):
+    for y in range(signal.shape[0]):
         for x in range(signal.shape[1]):
             w = weight[y, x]
             # Coefficients that overflow leave no number.
