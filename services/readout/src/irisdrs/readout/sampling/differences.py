@@ -99,6 +99,19 @@ def curve(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _fetch_counts(ramp: Ramp, row: int, left: int, width: int, tile: Tile) -> None:
+    """Put the counts of the used reads where their differences will be.
+
+    Reads are far apart in memory. A loop that does nothing else has many of them under way at once; one that computes
+    with each would wait for each. Counts are whole numbers in float32, too.
+    """
+    for j in range(len(ramp.used)):
+        count, value = ramp.reads[ramp.used[j], row, left : left + width], tile.difference[j]
+        for x in range(width):
+            value[x] = np.float32(count[x])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def linear_differences(
     ramp: Ramp,
     detector: Detector,
@@ -124,8 +137,10 @@ def linear_differences(
     limit, level, bent : float32 (columns,)
         Scratch.
     saturated, floored : float32 (columns,)
-        Become the number of saturated reads, and of reads with a count of 0.
+        Become 1 where a read is saturated, or has a count of 0, else 0.
     """
+    _fetch_counts(ramp, row, left, width, tile)
+    highest, lowest = saturated, floored
     threshold = detector.threshold[row, left : left + width]
     sigma = detector.read_noise[row, left : left + width]
     a1 = detector.terms[0][row, left : left + width]
@@ -134,11 +149,11 @@ def linear_differences(
     a4 = detector.terms[3][row, left : left + width]
     a5 = detector.terms[4][row, left : left + width]
     for x in range(width):
-        saturated[x] = floored[x] = level[x] = bent[x] = np.float32(0)
+        highest[x], lowest[x] = np.float32(-1), np.float32(np.inf)
+        level[x] = bent[x] = np.float32(0)
         limit[x] = np.float32(threshold[x])
     for j in range(len(ramp.used)):
         read, before = ramp.used[j], ramp.used[max(j - 1, 0)]
-        count = ramp.reads[read, row, left : left + width]
         offset = ramp.column_offset[read, left : left + width]
         offset_before = ramp.column_offset[before, left : left + width]
         row_offset = ramp.row_offset[read, row]
@@ -146,21 +161,21 @@ def linear_differences(
         usable = np.float32(ramp.usable[j])
         difference, noise, good = tile.difference[j], tile.noise[j], tile.good[j]
         for x in range(width):
-            # Counts are whole numbers in float32, too; mixed widths would be packed and unpacked again and again.
-            value = np.float32(count[x])
-            # Counted, not chosen: a store that may or may not happen is slow.
-            latched = saturated[x] + np.float32(value >= limit[x])
-            measured = np.float32(value > np.float32(0))
-            not_yet = np.float32(latched == np.float32(0))
-            is_good = usable * measured * np.float32(level[x] > np.float32(0)) * not_yet
-            saturated[x] = latched
-            floored[x] += np.float32(1) - measured
+            value = difference[x]
+            # Bounds, and factors chosen: a store that may or may not happen is slow.
+            highest[x] = max(highest[x], value)
+            lowest[x] = min(lowest[x], value)
+            is_good = (highest[x] < limit[x]) & (min(value, level[x]) > np.float32(0))
+            factor = usable if is_good else np.float32(0)
             bend, slope = curve(value - offset[x] - row_offset, a1[x], a2[x], a3[x], a4[x], a5[x])
             step = value - level[x] - (offset[x] - offset_before[x] + row_step)
             step = a1[x] * step + (bend - bent[x])
             level[x] = value
             bent[x] = bend
-            difference[x] = step if is_good > np.float32(0) else np.float32(0)
+            difference[x] = step if factor > np.float32(0) else np.float32(0)
             slope *= sigma[x]
             noise[x] = max(slope * slope, ROUNDING_VARIANCE)
-            good[x] = is_good
+            good[x] = factor
+    for x in range(width):
+        saturated[x] = np.float32(highest[x] >= limit[x])
+        floored[x] = np.float32(lowest[x] == np.float32(0))
