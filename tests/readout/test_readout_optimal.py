@@ -94,6 +94,23 @@ def test_weights_are_generalised_least_squares_with_the_whole_covariance(times: 
     np.testing.assert_allclose(optimal.weights(times, r), expected, rtol=1e-6, atol=1e-7 * np.abs(expected).max())
 
 
+def test_entries_are_as_the_kernel_looks_them_up() -> None:
+    entries = optimal.entries()
+    np.testing.assert_allclose(entries[1:], np.geomspace(optimal.R_MIN, optimal.R_MAX, optimal.ENTRIES)[1:], rtol=1e-12)
+    assert entries[0] == 0
+
+
+@pytest.mark.parametrize("n", [2, 3, 30, 100])
+def test_without_photons_four_sums_are_least_squares(n: int) -> None:
+    times = _uneven(n)
+    weights = optimal.sum_weights(times).astype(np.float32).astype(np.float64)
+    coefficients = combination.for_optimum(weights, times).table[-1, 0, : len(weights)].astype(np.float64)
+    found = coefficients @ weights
+    found[0] -= found.sum()  # sums are of reads above the first
+    expected = (times - times.mean()) / np.sum((times - times.mean()) ** 2)
+    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+
+
 def test_the_sums_of_an_hour_of_reads_need_no_matrix_of_all_of_them() -> None:
     # 5000 reads: one such matrix would be 200 MB, and its 64 solutions an hour.
     weights = optimal.sum_weights(clock(5000))
@@ -116,7 +133,7 @@ def test_a_guess_of_the_rate_that_is_off_by_two_costs_a_percent() -> None:
     times = clock(30, 0)
     table = combination.for_optimum(optimal.sum_weights(times), times).table[-1].astype(np.float64)
     entries = optimal.entries()
-    apart = round(np.log(2) / np.log(entries[1] / entries[0]))
+    apart = round(np.log(2) / np.log(entries[2] / entries[1]))
     right = table[:, -1] + entries * table[:, -2] / DT
     wrong = table[apart:, -1] + entries[:-apart] * table[apart:, -2] / DT
     assert np.max(wrong / right[:-apart]) < 1.01

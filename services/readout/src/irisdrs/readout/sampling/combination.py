@@ -64,7 +64,7 @@ def for_fixsen(sum_weights: NDArray[np.float64], times: NDArray[np.float64], who
         Whether the first and the last planned read were used.
     """
     lever, noise, photons = _moments(sum_weights, times)
-    shortened = _best(lever, noise, photons, times, np.array([optimal.R_MIN]))
+    shortened = _best(lever, noise, photons, times, np.zeros(1))
     coefficients = np.repeat(shortened, len(fixsen.POWERS), axis=1)
     if whole and len(times) > 1:
         coefficients[-1] = np.eye(len(fixsen.POWERS), lever.shape[1]) / lever[-1]

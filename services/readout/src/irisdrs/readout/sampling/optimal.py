@@ -24,8 +24,13 @@ _SAMPLES = 64
 
 
 def entries() -> NDArray[np.float64]:
-    """r of the table's entries, (256,)."""
-    return np.geomspace(R_MIN, R_MAX, ENTRIES)
+    """r of the table's entries, (256,): of the first 0, which is least squares.
+
+    The optimum for 1e-6 differs from it by 1e-4 standard deviations with 100 reads.
+    """
+    found = np.geomspace(R_MIN, R_MAX, ENTRIES)
+    found[0] = 0.0
+    return found
 
 
 def weights(times: NDArray[np.float64], r: float) -> NDArray[np.float64]:
