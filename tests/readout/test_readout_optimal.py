@@ -1,5 +1,9 @@
 """The optimum of four sums against generalised least squares with the whole covariance, and against random ramps."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -109,6 +113,37 @@ def test_without_photons_four_sums_are_least_squares(n: int) -> None:
     found[0] -= found.sum()  # sums are of reads above the first
     expected = (times - times.mean()) / np.sum((times - times.mean()) ** 2)
     np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+
+
+_FINGERPRINT = """
+import hashlib, numpy
+from irisdrs.readout.sampling import combination, optimal
+found = hashlib.sha256()
+for times in (numpy.arange(100) * 0.72, numpy.cumsum(numpy.random.default_rng(1).uniform(0.3, 2.0, 40))):
+    weights = optimal.sum_weights(times)
+    found.update(weights.tobytes() + combination.for_optimum(weights, times).table.tobytes())
+print(found.hexdigest())
+"""
+
+
+def test_weights_have_the_same_bits_on_every_processor() -> None:
+    kernels: list[dict[str, str]] = [
+        {},
+        {"OPENBLAS_CORETYPE": "Sandybridge"},
+        {"OPENBLAS_CORETYPE": "Haswell"},
+        {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR"},
+    ]
+    found = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", _FINGERPRINT],
+            env=os.environ | chosen,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for chosen in kernels
+    }
+    assert len(found) == 1
 
 
 def test_the_sums_of_an_hour_of_reads_need_no_matrix_of_all_of_them() -> None:
