@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from irisdrs.shared.data.fits import decode_read, encode_read, open_model
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import CorruptObject, Outage, ReadConflict
-from irisdrs.shared.events import Event, ExposureAborted, FrameReady, ReadWritten
+from irisdrs.shared.events import Event, ExposureAborted, ExposureDue, FrameReady, ReadWritten
 from irisdrs.shared.identifiers import Detector, ExposureId
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.service import Platform
@@ -248,6 +249,30 @@ async def test_each_late_read_makes_a_new_version_at_once_and_holds_nothing(benc
     assert [frame.reads_used for frame in frames] == [5, 6, 7, 8]
     assert frames[-1].object == reference.object
     assert await tell_all(handlers, [bench.ended]) == []
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_reads_that_come_after_the_deadline_hold_nothing_until_the_last_one_or_the_end(
+    bench: Any, tmp_path: Path, ends: bool
+) -> None:
+    reference, _ = await calm_frame(bench, tmp_path / "store")
+    stock, room = Stock(bench, tmp_path / "store"), Room(DEFAULT_BYTES, tmp_path)
+    stock.hide()
+    handlers = bench.new_handlers(room=room)
+    missing = [bench.reads[2], bench.reads[0], bench.reads[5]]
+    (due,) = await handlers.on_exposure_started(bench.started)
+    assert isinstance(due, ExposureDue)
+    in_time = [event for event in bench.reads if event not in missing]
+    frames = [frame for event in in_time for frame in await stock.tell(handlers, event)]
+    frames += await tell(handlers, due.model_copy(update={"due_at": datetime.now(UTC)}))
+    for late in missing[:2]:
+        frames += await stock.tell(handlers, late)
+        assert comes_to(room, 0)
+    frames += await tell(handlers, bench.ended) if ends else []
+    frames += await stock.tell(handlers, missing[2])
+    assert comes_to(room, 0)
+    assert [frame.reads_used for frame in frames] == ([5, 7, 8] if ends else [5, 8])
+    assert frames[-1].object == reference.object
 
 
 @PATHS

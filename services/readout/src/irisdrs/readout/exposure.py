@@ -37,6 +37,8 @@ class Exposure:
     aborted : bool
     closed : bool
         Its end has been told: what is missing is not waited for any more.
+    overdue : bool
+        Its deadline has passed: what comes still waits in the store for the last one missing, or the end.
     references, calibration
         Known after the first read.
     builder : FrameBuilder, optional
@@ -56,6 +58,7 @@ class Exposure:
     estimation: Estimation
     aborted: bool = False
     closed: bool = False
+    overdue: bool = False
     references: Mapping[str, Reference] = field(default_factory=dict)
     context: str = ""
     calibration: Calibration | None = None

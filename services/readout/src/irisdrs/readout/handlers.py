@@ -137,6 +137,7 @@ class DetectorHandlers:
         exposure = await self._exposure(event, sampling)
         # The edge tells the end after all its reads; after a deadline they may be on their way still, one by one.
         exposure.closed = exposure.closed or isinstance(event, ExposureEnded)
+        exposure.overdue = True
         if exposure.announced is not None and not await self._workshop.has(exposure.announced):
             exposure.start_again()  # somebody has deleted the frame: it is made again
         if exposure.announced is not None and len(exposure.membership.used) == exposure.membership.expected:
@@ -160,10 +161,13 @@ class DetectorHandlers:
         """Fold what can be folded; the frame, if that is all, else nothing.
 
         Once the exposure is closed, nothing that is missing is waited for: a late read makes a new version at once.
+        After its deadline alone nothing is folded before all is there: for what may never come, nothing large waits.
         A missing reference fails only the event that would complete the exposure: until then the reads wait in the
         store.
         """
         closing = closing or exposure.closed
+        if exposure.overdue and not closing and not exposure.membership.settled:
+            return []
         if exposure.announced is None and exposure.membership.whole and not exposure.membership.used:
             found = await self._workshop.find_frame(exposure)
             if found is not None:
