@@ -12,13 +12,14 @@ from irisdrs.readout.builders import FrameBuilder, begin_frame
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.estimation import Estimation
 from irisdrs.readout.membership import Membership, Slot
-from irisdrs.readout.planned import check_planned
+from irisdrs.readout.planned import check_configured, check_planned
 from irisdrs.readout.preview import step_for
 from irisdrs.readout.ring import Room
 from irisdrs.shared.data.fits import decode_read
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import CorruptObject
 from irisdrs.shared.events.facts import FrameReady
+from irisdrs.shared.observation import ObservationPlan
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.references import Reference
 
@@ -39,6 +40,8 @@ class Exposure:
         Its end has been told: what is missing is not waited for any more.
     overdue : bool
         Its deadline has passed: what comes still waits in the store for the last one missing, or the end.
+    plan : ObservationPlan, optional
+        Of its observation; known before the first read.
     references, calibration
         Known after the first read.
     builder : FrameBuilder, optional
@@ -59,8 +62,8 @@ class Exposure:
     aborted: bool = False
     closed: bool = False
     overdue: bool = False
+    plan: ObservationPlan | None = None
     references: Mapping[str, Reference] = field(default_factory=dict)
-    context: str = ""
     calibration: Calibration | None = None
     builder: FrameBuilder | None = None
     header: ReadHeader | None = None
@@ -84,6 +87,8 @@ class Exposure:
                 remedy="Restore the right object, then re-drive.",
             )
         check_planned(header, self.night, self.membership.sampling)
+        if self.plan is not None:
+            check_configured(header, self.plan)
         if self.builder is not None and self.header is not None and _place(header) != _place(self.header):
             raise CorruptObject(
                 f"{header.read_id} says another window of the detector than the first read of its exposure: "

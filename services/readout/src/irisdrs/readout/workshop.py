@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import TypeVar
 
@@ -13,11 +13,12 @@ from irisdrs.readout import constants, frame
 from irisdrs.readout.backend import Backend
 from irisdrs.readout.calibration import REFERENCE_TYPES, Calibration
 from irisdrs.readout.estimation import EXACT_READS, Estimation, estimation_of
-from irisdrs.readout.exposure import Decoded, Exposure
+from irisdrs.readout.exposure import Exposure
 from irisdrs.readout.membership import Slot
 from irisdrs.readout.preview import PNG, picture
 from irisdrs.readout.ring import Room
 from irisdrs.shared.crash_points import reach
+from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import CorruptObject, Fatal, IrisError, MissingReference, WrongShape
 from irisdrs.shared.events.facts import FrameReady
 from irisdrs.shared.events.metadata import from_metadata, to_metadata
@@ -25,7 +26,7 @@ from irisdrs.shared.events.telemetry import PreviewUpdated
 from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.identity import inputs_hash
 from irisdrs.shared.observation import ObservationPlan, Sampling
-from irisdrs.shared.references import References
+from irisdrs.shared.references import Reference, References
 from irisdrs.shared.store.keys import exposure_prefix, observation_key, preview_key, product_key, version_prefix
 from irisdrs.shared.store.port import Store
 
@@ -116,19 +117,25 @@ class Workshop:
         """
         while (following := exposure.membership.next()) is not None:
             slot, ref = following
+            plan = await self._plan(exposure)
             try:
                 data = await self._store.get(ref)
                 decoded = await self._in_thread(exposure.decode, slot, data)
             except (CorruptObject, WrongShape) as error:
                 _leave_out(exposure, slot, error)
                 continue
+            pixels, header = decoded
             try:
-                await self._prepare(exposure, decoded)
+                await self._prepare(exposure, header, plan)
             except WrongShape as error:  # its window is not on the detector
                 exposure.references = {}  # those of its header: the next read says which
                 _leave_out(exposure, slot, error)
                 continue
-            pixels, header = decoded
+            except MissingReference as problem:
+                if exposure.references or not await self._next_has_references(exposure, header, plan):
+                    raise
+                _leave_out(exposure, slot, _unlike_the_next(header, problem))
+                continue
             try:
                 builder = exposure.builder or exposure.open(
                     await self._in_thread(exposure.begin, self._backend, self._room), header
@@ -177,13 +184,18 @@ class Workshop:
         ]
 
     async def _make_frame(self, exposure: Exposure) -> FrameReady:
-        header, photons_end, membership = exposure.header, exposure.photons_end, exposure.membership
-        if header is None or photons_end is None:
+        header, photons_end, membership, plan = (
+            exposure.header,
+            exposure.photons_end,
+            exposure.membership,
+            exposure.plan,
+        )
+        if header is None or photons_end is None or plan is None:
             raise RuntimeError("an exposure without a read has no frame")
         builder, flags = exposure.give()
         arrays = await self._in_thread(builder.close, flags)
         estimation = exposure.estimation
-        job = frame.job_of(membership, estimation, exposure.references, exposure.context)
+        job = frame.job_of(membership, estimation, exposure.references, plan.crds_context)
         names = {kind: f"crds://{found.name}" for kind, found in exposure.references.items()}
         used = len(membership.used)
         data = await self._in_thread(frame.to_file, arrays, header, photons_end, used, names, job, estimation)
@@ -194,25 +206,20 @@ class Workshop:
         reach("readout.put.after")
         return from_metadata(FrameReady, put.stored)
 
-    async def _prepare(self, exposure: Exposure, decoded: Decoded) -> None:
+    async def _prepare(self, exposure: Exposure, header: ReadHeader, plan: ObservationPlan) -> None:
         """Load the references of an exposure, with its first read.
 
         Raises
         ------
         WrongShape
             If the read says a window that the detector has not got.
-        MissingReference, CorruptObject, Fatal
-            If there is a reference or the plan of the observation missing. The read stays known, and is folded when
-            the next event finds the references.
+        MissingReference
+            If there is a reference missing. The read stays known, and is folded when the next event finds it.
         """
         if exposure.calibration is not None:
             return
-        _, header = decoded
         if not exposure.references:
-            exposure.context = await self._pinned_context(exposure)
-            exposure.references = await self._references.best_references(
-                header.crds_parameters(), REFERENCE_TYPES, exposure.context
-            )
+            exposure.references = await self._references_for(header, plan)
         paths = {kind: found.path for kind, found in exposure.references.items()}
         hashes = sorted(found.sha256 for found in exposure.references.values())
         identity = (*hashes, header.shape, header.window, header.guide_windows)
@@ -226,7 +233,35 @@ class Workshop:
             self._calibrations.popitem(last=False)
         exposure.calibration = self._calibrations[identity]
 
-    async def _pinned_context(self, exposure: Exposure) -> str:
+    async def _references_for(self, header: ReadHeader, plan: ObservationPlan) -> Mapping[str, Reference]:
+        return await self._references.best_references(header.crds_parameters(), REFERENCE_TYPES, plan.crds_context)
+
+    async def _next_has_references(self, exposure: Exposure, header: ReadHeader, plan: ObservationPlan) -> bool:
+        """Whether CRDS has references for the read that follows: then it is not CRDS that lacks those of this one."""
+        slot = header.ramp, header.read
+        membership = exposure.membership
+        for following in sorted(other for other in membership.known if other > slot and other not in membership.lost):
+            try:
+                data = await self._store.get(membership.known[following])
+                _, witness = await self._in_thread(exposure.decode, following, data)
+                await self._references_for(witness, plan)
+            except (CorruptObject, WrongShape):
+                continue  # says nothing
+            except MissingReference:
+                return False
+            return True
+        return False
+
+    async def _plan(self, exposure: Exposure) -> ObservationPlan:
+        """The plan of the exposure's observation, read again until its references are known.
+
+        Raises
+        ------
+        CorruptObject, Fatal
+            If it is not in the store. The reads stay known, and are folded when the next event finds it.
+        """
+        if exposure.plan is not None and exposure.references:
+            return exposure.plan
         key = observation_key(exposure.night, exposure.membership.exposure.observation)
         stored = await self._store.head(key)
         if stored is None:
@@ -234,7 +269,8 @@ class Workshop:
                 f"{exposure.membership.exposure} belongs to an observation without a plan: {key} is not in the store.",
                 remedy="The edge puts it before the first event. Put it, then re-drive.",
             )
-        return ObservationPlan.model_validate_json(await self._store.get(stored.ref), extra="ignore").crds_context
+        exposure.plan = ObservationPlan.model_validate_json(await self._store.get(stored.ref), extra="ignore")
+        return exposure.plan
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
@@ -243,3 +279,10 @@ class Workshop:
 def _leave_out(exposure: Exposure, slot: Slot, error: CorruptObject | WrongShape) -> None:
     _log.error("read left out", exposure=str(exposure.membership.exposure), slot=slot, problem=str(error))
     exposure.membership.lost[slot] = error.with_traceback(None)  # else it holds the sums, and the ring
+
+
+def _unlike_the_next(header: ReadHeader, problem: MissingReference) -> CorruptObject:
+    return CorruptObject(
+        f"CRDS has references for the read that follows, and none for what {header.read_id} says: {problem.message}",
+        remedy="Look at the time in its header.",
+    )
