@@ -14,10 +14,11 @@ from irisdrs.readout.planned import check_configured, check_planned
 from irisdrs.readout.warming import read_header_of
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import CorruptObject, Fatal
-from irisdrs.shared.events import Event, FrameReady, ProcessingFailed
+from irisdrs.shared.events import Event, FrameReady, ProcessingFailed, ReadWritten
 from irisdrs.shared.identifiers import ObservingMode, SamplingMode, Subarray
 from irisdrs.shared.observation import Sampling
 from irisdrs.shared.testing.small_observation import header_of, small_plan
+from irisdrs.shared.window import Window
 
 NIGHT = date(2030, 1, 1)
 SAMPLING = Sampling(mode=SamplingMode.UTR, reads=2, ramps=2, read_time_s=1.0, shape=(8, 16))
@@ -79,6 +80,8 @@ LIES: dict[str, dict[str, object]] = {
     "date": {"ended_at": datetime(2034, 7, 31, 12, tzinfo=UTC)},  # before any reference
     "filter": {"filter": "K"},
     "window": {"subarray": Subarray.SUB_ARRAY, "origin": (4000, 4000)},
+    "window on it": {"subarray": Subarray.SUB_ARRAY},
+    "guide window": {"guide_windows": (Window(8, 16, 8, 16),)},
     "far window": {"subarray": Subarray.SUB_ARRAY, "origin": (2**62, 2**62)},
 }
 
@@ -113,17 +116,32 @@ async def test_a_first_read_that_lies_is_left_out_and_all_others_are_used(bench:
     assert [one.object for one in again] == [frame.object]
 
 
-@pytest.mark.parametrize(
-    "lie",
-    [
-        {"read_time_s": 8.0, "ended_at": datetime(2034, 8, 1, 0, 0, 8, tzinfo=UTC)},
-        {"subarray": Subarray.SUB_ARRAY},
-    ],
-    ids=["time", "window"],
-)
-async def test_what_a_lie_has_cost_comes_back_when_the_lie_is_found(
-    bench: Any, tmp_path: Path, lie: dict[str, object]
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5, 6, 7), (7, 6, 5, 4, 3, 2, 1, 0), (2, 0, 1, 4, 7, 3, 6, 5)])
+@pytest.mark.parametrize("liar", [(1, 1), (1, 2), (2, 4)])
+async def test_the_window_is_what_two_reads_say_in_whatever_order_they_come(
+    bench: Any, tmp_path: Path, liar: tuple[int, int], order: tuple[int, ...]
 ) -> None:
+    def change(pixels: NDArray[np.uint16], header: ReadHeader) -> tuple[NDArray[np.uint16], ReadHeader]:
+        return pixels, header.model_copy(update=LIES["window on it"] if (header.ramp, header.read) == liar else {})
+
+    reads = [event for event in await retaken(bench, tmp_path / "store", change) if isinstance(event, ReadWritten)]
+    (reference,), _ = await told(bench.new_handlers(), [bench.ended])
+    data = {read.object.key: (tmp_path / "store" / read.object.key).read_bytes() for read in reads}
+    for key in (*data, reference.object.key):
+        (tmp_path / "store" / key).unlink()
+    handlers, frames, said = bench.new_handlers(), list[FrameReady](), list[str]()
+    for read in (reads[position] for position in order):
+        (tmp_path / "store" / read.object.key).write_bytes(data[read.object.key])
+        more, why = await told(handlers, [read])
+        frames, said = frames + more, said + why
+    assert [frame.object for frame in frames] == [reference.object]
+    assert reference.reads_used == 7
+    assert all("another window of the detector" in words for words in said)
+
+
+async def test_what_a_lie_has_cost_comes_back_when_the_lie_is_found(bench: Any, tmp_path: Path) -> None:
+    lie = {"read_time_s": 8.0, "ended_at": datetime(2034, 8, 1, 0, 0, 8, tzinfo=UTC)}
+
     def change(pixels: NDArray[np.uint16], header: ReadHeader) -> tuple[NDArray[np.uint16], ReadHeader]:
         return pixels, header.model_copy(update=lie if (header.ramp, header.read) == (1, 1) else {})
 

@@ -48,6 +48,8 @@ class Exposure:
         What the reads that are used have come to so far.
     header : ReadHeader, optional
         Of the first used read.
+    place : str
+        Where on the detector it lies, once two reads have said the same; until then `places` has what each said.
     ended : (ramp, s)
         Ramp of the last used read, and its end since the reset.
     announced : FrameReady, optional
@@ -67,6 +69,8 @@ class Exposure:
     calibration: Calibration | None = None
     builder: FrameBuilder | None = None
     header: ReadHeader | None = None
+    place: str = ""
+    places: dict[Slot, str] = field(default_factory=dict)
     ended: tuple[int, float] = (0, 0.0)
     photons_end: datetime | None = None
     announced: FrameReady | None = None
@@ -89,12 +93,6 @@ class Exposure:
         check_planned(header, self.night, self.membership.sampling)
         if self.plan is not None:
             check_configured(header, self.plan)
-        if self.builder is not None and self.header is not None and _place(header) != _place(self.header):
-            raise CorruptObject(
-                f"{header.read_id} says another window of the detector than the first read of its exposure: "
-                f"{_place(header)}, not {_place(self.header)}.",
-                remedy="An exposure is read in one window: look at the header of the read.",
-            )
         ramp, ended_s = self.ended
         if self.builder is not None and header.ramp == ramp and header.read_time_s <= ended_s:
             raise CorruptObject(
@@ -103,6 +101,43 @@ class Exposure:
                 remedy="Reads of a ramp end one after the other: look at RDENDT in their headers.",
             )
         return pixels, header
+
+    def locate(self, slot: Slot, header: ReadHeader) -> bool:
+        """Take note of where on the detector a read says that it is.
+
+        The first two reads that agree decide, and until then the first one: a single read that lies costs no other.
+
+        Returns
+        -------
+        bool
+            False if what is folded lies elsewhere: it is forgotten, and reads are folded from the first one on.
+
+        Raises
+        ------
+        CorruptObject
+            If the read lies elsewhere.
+        """
+        place = _place(header)
+        if not self.place:
+            self.places[slot] = place
+            self.place = place if list(self.places.values()).count(place) > 1 else ""
+        if self.builder is not None and self.header is not None and self.place not in ("", _place(self.header)):
+            decided = self.place
+            self.start_again()
+            self.place = decided
+            return False
+        taken = self.place or next(iter(self.places.values()))
+        if place != taken:
+            raise CorruptObject(
+                f"{header.read_id} says another window of the detector than other reads of its exposure: "
+                f"{place}, not {taken}.",
+                remedy="An exposure is read in one window: look at the headers of its reads.",
+            )
+        return True
+
+    def is_elsewhere(self) -> None:
+        """The window that was taken is not on the detector: the next read says which, and which references."""
+        self.references, self.place, self.places = {}, "", {}
 
     def begin(self, backend: Backend, room: Room) -> FrameBuilder:
         """A frame of no read, for `open`.
@@ -146,6 +181,7 @@ class Exposure:
         self.membership.start_again()
         self.builder, self.announced, self.completed_by = None, None, ""
         self.references, self.calibration = {}, None  # the first read, which decides them, may be another
+        self.place, self.places = "", {}
 
     def give_way(self) -> None:
         """Give up everything large: another exposure of the detector has begun. The store has it all."""

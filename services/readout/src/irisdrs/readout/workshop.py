@@ -120,15 +120,16 @@ class Workshop:
             plan = await self._plan(exposure)
             try:
                 data = await self._store.get(ref)
-                decoded = await self._in_thread(exposure.decode, slot, data)
+                pixels, header = await self._in_thread(exposure.decode, slot, data)
+                if not exposure.locate(slot, header):
+                    continue
             except (CorruptObject, WrongShape) as error:
                 _leave_out(exposure, slot, error)
                 continue
-            pixels, header = decoded
             try:
                 await self._prepare(exposure, header, plan)
             except WrongShape as error:  # its window is not on the detector
-                exposure.references = {}  # those of its header: the next read says which
+                exposure.is_elsewhere()
                 _leave_out(exposure, slot, error)
                 continue
             except MissingReference as problem:
