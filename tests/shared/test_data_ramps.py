@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import zipfile
 from pathlib import Path
@@ -11,7 +12,19 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from irisdrs.shared.data.fits import first_image, headers, image_shape, open_model, open_ramp, read_header, to_bytes
+from irisdrs.shared.data.fits import (
+    check_read,
+    decode_detector_read,
+    decode_read,
+    first_image,
+    headers,
+    image_shape,
+    is_packed,
+    open_model,
+    open_ramp,
+    read_header,
+    to_bytes,
+)
 from irisdrs.shared.data.models import RampModel
 from irisdrs.shared.errors import CorruptObject, Fatal
 
@@ -139,8 +152,31 @@ def test_a_compressed_file_is_not_unpacked(tmp_path: Path, name: str) -> None:
     for opens in (open_ramp, headers, image_shape, first_image, read_header):
         with pytest.raises(CorruptObject, match=f"compressed by {name}"):
             opens(path)
+    data = path.read_bytes()
+    for reads in (decode_read, check_read, decode_detector_read):
+        with pytest.raises(CorruptObject, match=f"compressed by {name}"):
+            reads(data, (3, 4))
     with pytest.raises(CorruptObject, match=f"compressed by {name}"):
-        open_model(path.read_bytes(), RampModel)
+        is_packed(data)
+    with pytest.raises(CorruptObject, match=f"compressed by {name}"):
+        open_model(data, RampModel)
+
+
+def test_no_image_is_unpacked_that_says_that_it_is_larger_than_its_file() -> None:
+    packed = io.BytesIO()
+    image = fits.CompImageHDU(np.zeros((64, 64), np.int16), compression_type="RICE_1")
+    primary = fits.PrimaryHDU()
+    primary.header["DATAMODL"] = "RampModel"
+    fits.HDUList([primary, image]).writeto(packed)
+    with fits.open(io.BytesIO(packed.getvalue()), disable_image_compression=True) as hdus:
+        for keyword in ("ZNAXIS1", "ZNAXIS2", "ZTILE1"):
+            hdus[1].header[keyword] = 2_000_000
+        told = io.BytesIO()
+        hdus.writeto(told)
+    assert image_shape(told.getvalue()) == (2_000_000, 2_000_000)
+    for opens in (first_image, lambda data: open_model(data, RampModel)):
+        with pytest.raises(CorruptObject, match="is compressed"):
+            opens(told.getvalue())
 
 
 def test_what_is_no_ramp_says_so(tmp_path: Path) -> None:

@@ -69,6 +69,15 @@ def check_size(last: Any, size: int) -> None:
         raise CorruptObject(f"The file has {size} bytes, its headers say {info['datLoc'] + info['datSpan']}")
 
 
+def check_unpacked(hdus: fits.HDUList) -> None:
+    """Check that no image is compressed by tiles: a few bytes of a tile may unpack to more than the memory holds."""
+    for hdu in hdus:
+        if isinstance(hdu, fits.CompImageHDU):
+            raise CorruptObject(
+                f"The image {hdu.name!r} of the file is compressed", remedy="Unpack it (funpack), and give that file."
+            )
+
+
 def verify_checksum(hdu: Any, data: bytes) -> None:
     """Compare an HDU's bytes with its CHECKSUM, which makes their ones' complement sum minus zero (FITS 4.0, J).
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from irisdrs.shared.data.fits.hdus import check_size, opened, readable
+from irisdrs.shared.data.fits.hdus import check_size, check_unpacked, opened, readable
 from irisdrs.shared.errors import CorruptObject
 
 
@@ -28,10 +28,11 @@ def first_image(source: bytes | Path) -> NDArray[Any]:
     Raises
     ------
     CorruptObject
-        If it is cut short, damaged, no FITS file, or has no image.
+        If it is cut short, damaged, no FITS file, has no image, or a compressed one.
     """
     with readable("the image"), opened(source) as (hdus, size):
         check_size(hdus[-1], size)
+        check_unpacked(hdus)
         for hdu in hdus:
             if hdu.is_image and hdu.shape:
                 return np.asarray(hdu.data, dtype=hdu.data.dtype.newbyteorder("="))

@@ -9,7 +9,7 @@ import asdf
 import numpy as np
 from stdatamodels import fits_support
 
-from irisdrs.shared.data.fits.hdus import check_size, opened, readable, written
+from irisdrs.shared.data.fits.hdus import check_size, check_unpacked, opened, readable, written
 from irisdrs.shared.data.models import IrisModel, ReferenceModel
 from irisdrs.shared.errors import CorruptObject
 
@@ -61,11 +61,12 @@ def open_model(source: bytes | Path | str, model_class: type[Model]) -> Model:
     Raises
     ------
     CorruptObject
-        If it is cut short, damaged, no FITS file, or holds another model.
+        If it is cut short, damaged, no FITS file, holds a compressed image, or another model.
     """
     name = f"a {model_class.__name__}"
     with readable(name), opened(source) as (hdus, size):
         check_size(hdus[-1], size)
+        check_unpacked(hdus)
         if (held := hdus[0].header.get("DATAMODL")) != model_class.__name__:
             raise CorruptObject(f"The file holds a {held}, expected was {name}")
         model = model_class(hdus)

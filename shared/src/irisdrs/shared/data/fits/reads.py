@@ -87,8 +87,8 @@ def check_read(data: bytes, shape: tuple[int, int]) -> ReadHeader:
 
     Parameters and errors as those of `decode_read`.
     """
-    with readable("the read"), fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
-        table = _read_table(hdus, len(data))
+    with readable("the read"), opened(data, disable_image_compression=True) as (hdus, size):
+        table = _read_table(hdus, size)
         said = (table.header["ZNAXIS2"], table.header["ZNAXIS1"])
         header = _header_of(hdus[0], said, shape)
         for hdu in hdus:
@@ -104,9 +104,9 @@ def decode_detector_read(data: bytes, shape: tuple[int, int]) -> tuple[NDArray[n
 
     Parameters, results and errors as those of `decode_read`.
     """
-    with readable("the read"), fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
+    with readable("the read"), opened(data, disable_image_compression=True) as (hdus, size):
         image = _detector_image(hdus)
-        check_size(image, len(data))
+        check_size(image, size)
         header = _header_of(hdus[0], (image.header["NAXIS2"], image.header["NAXIS1"]), shape)
         for hdu in hdus:
             if "CHECKSUM" in hdu.header:
@@ -123,7 +123,7 @@ def is_packed(data: bytes) -> bool:
     CorruptObject
         If it is no FITS file.
     """
-    with readable("the file"), fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
+    with readable("the file"), opened(data, disable_image_compression=True) as (hdus, _):
         return len(hdus) > 1 and bool(hdus[1].header.get("ZIMAGE", False))
 
 
