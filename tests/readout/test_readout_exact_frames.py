@@ -424,3 +424,16 @@ async def test_a_read_that_says_it_ended_before_the_one_before_is_left_out(
         else:
             frames += await tell(handlers, event)
     assert [frame.reads_used for frame in frames] == [7]
+
+
+async def test_an_exposure_of_which_far_more_was_announced_than_came_is_closed(bench: Any, tmp_path: Path) -> None:
+    sampling = bench.plan.sampling.model_copy(update={"reads": 65535, "ramps": 1000})
+
+    def change(pixels: NDArray[np.uint16], header: ReadHeader) -> tuple[NDArray[np.uint16], ReadHeader]:
+        return pixels, header.model_copy(update={"reads": sampling.reads, "ramps": sampling.ramps})
+
+    for event in await retaken(bench, tmp_path / "store", change):
+        if isinstance(event, ReadWritten) and (event.ramp, event.read) not in ((1, 1), (1, 2), (2, 4)):
+            (tmp_path / "store" / event.object.key).unlink()
+    (frame,) = await tell_all(bench.new_handlers(), [bench.ended.model_copy(update={"sampling": sampling})])
+    assert (frame.reads_used, frame.reads_expected) == (3, 65_535_000)

@@ -41,6 +41,7 @@ def test_a_ramp_suits_its_mode_or_is_refused(mode: SamplingMode, reads: int, gro
         (SamplingMode.SINGLE, 1, 2, "SINGLE has no groups of 2 reads: only MCDS has groups"),
         (SamplingMode.MCDS, 5, 3, "two groups of 3 reads do not fit into a ramp of 5: MCDS needs at least 6"),
         (SamplingMode.MCDS, 5, 0, "greater than or equal to 1"),
+        (SamplingMode.UTR, 65536, 1, "a ramp of 65536 reads is too long: reads are counted up to 65535"),
         (SamplingMode.UTR, 8, 2, "UTR has no groups of 2 reads: only MCDS has groups"),
     ],
 )

@@ -20,6 +20,10 @@ from irisdrs.shared.identifiers import (
     Subarray,
 )
 
+#: Reads of a ramp that are counted: counters of 16 bits are kept for every pixel. Schemas say 99999, what a key of the
+#: store has room for, and a schema does not change within a version; nobody has ever taken so many.
+MAX_READS = 65535
+
 
 class SkyPolicy(StrEnum):
     """When a science frame waits for a sky frame."""
@@ -50,6 +54,8 @@ class Sampling(Facts):
 
     @model_validator(mode="after")
     def _suits_its_mode(self) -> "Sampling":
+        if self.reads > MAX_READS:
+            raise ValueError(f"a ramp of {self.reads} reads is too long: reads are counted up to {MAX_READS}")
         # CDS and UTR have no slope without a second read, but version 1 could say so: what was told stays readable.
         if self.mode is SamplingMode.SINGLE and self.reads != 1:
             raise ValueError(f"a ramp of SINGLE has 1 read, not {self.reads}")

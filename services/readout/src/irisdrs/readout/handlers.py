@@ -97,7 +97,7 @@ class DetectorHandlers:
         exposure = self._exposures.get(event.exposure_id)
         if exposure is None or exposure.aborted:
             return []  # the store says it again when the exposure is looked up
-        exposure.membership.failed.add((event.ramp, event.read))
+        exposure.membership.fail((event.ramp, event.read))
         return await self._advance(exposure, event)
 
     async def on_exposure_ended(self, event: ExposureEnded) -> Sequence[Event]:

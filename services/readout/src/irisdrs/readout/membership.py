@@ -1,5 +1,6 @@
 """Which reads an exposure has, which it still misses, and which it must do without. No pixels, no I/O."""
 
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
 from irisdrs.shared.errors import IrisError, ReadConflict
@@ -16,6 +17,7 @@ class Membership:
     """The reads of one exposure of one detector.
 
     An exposure is complete when each of its slots is known or cannot come any more; never because a last read came.
+    What is announced may be far more than what comes: nothing here goes through slots of which nothing is known.
 
     Attributes
     ----------
@@ -27,6 +29,8 @@ class Membership:
         Reads that the edge said will not come.
     position : int
         Slots before it are folded or left out.
+    order : list of int
+        Positions of the known reads, increasing.
     """
 
     exposure: ExposureId
@@ -36,6 +40,7 @@ class Membership:
     failed: set[Slot] = field(default_factory=set)
     used: dict[Slot, ObjectRef] = field(default_factory=dict)
     position: int = 0
+    order: list[int] = field(default_factory=list)
 
     @property
     def expected(self) -> int:
@@ -45,6 +50,10 @@ class Membership:
     def slot(self, position: int) -> Slot:
         """Ramp and read at a position in the order of folding."""
         return position // self.sampling.reads + 1, position % self.sampling.reads + 1
+
+    def position_of(self, slot: Slot) -> int:
+        """Position of a slot in the order of folding, from 0."""
+        return (slot[0] - 1) * self.sampling.reads + slot[1] - 1
 
     def has_slot(self, slot: Slot) -> bool:
         """Whether the exposure has such a slot."""
@@ -61,7 +70,14 @@ class Membership:
                 f"{self.exposure} ramp {slot[0]} read {slot[1]} came with two contents: {before.key} and {ref.key}.",
                 remedy="Neither is used. Decide which is right and remove the other from the store.",
             )
-        self.known.setdefault(slot, ref)
+        if before is None:
+            self.known[slot] = ref
+            insort(self.order, self.position_of(slot))
+
+    def fail(self, slot: Slot) -> None:
+        """Take note that a read will not come."""
+        if self.has_slot(slot):
+            self.failed.add(slot)
 
     def next(self) -> tuple[Slot, ObjectRef] | None:
         """The next read to fold, in index order; None when it is not known yet, or all is folded."""
@@ -80,8 +96,9 @@ class Membership:
         self.position += 1
 
     def leave_out_missing(self) -> None:
-        """Stop waiting for the next slot."""
-        self.position += 1
+        """Stop waiting for the slots before the next known read."""
+        following = bisect_left(self.order, self.position)
+        self.position = self.order[following] if following < len(self.order) else self.expected
 
     @property
     def complete(self) -> bool:
@@ -91,7 +108,7 @@ class Membership:
     @property
     def settled(self) -> bool:
         """Whether every slot is known or cannot come: nothing more is waited for."""
-        return self.known.keys() | self.lost.keys() | self.failed >= {self.slot(at) for at in range(self.expected)}
+        return len(self.known) + sum(slot not in self.known for slot in self.failed) == self.expected
 
     @property
     def whole(self) -> bool:
@@ -101,9 +118,9 @@ class Membership:
     @property
     def outdated(self) -> bool:
         """Whether what is folded must be folded again: a read in it is in conflict, or one was late."""
-        passed = {self.slot(position) for position in range(self.position)}
-        late = any(slot in passed and slot not in self.used and slot not in self.lost for slot in self.known)
-        return late or any(slot in self.lost for slot in self.used)
+        left_out = sum(slot not in self.used and self.position_of(slot) < self.position for slot in self.lost)
+        late = bisect_left(self.order, self.position) > len(self.used) + left_out
+        return late or any(slot in self.used for slot in self.lost)
 
     def start_again(self) -> None:
         """Forget what was folded, and what was found wrong on the way: some of it may be due to reads used till now."""

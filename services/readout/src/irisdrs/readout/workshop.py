@@ -78,7 +78,7 @@ class Workshop:
             if name == "aborted.json":
                 exposure.aborted = True
             if found := _FAILED.fullmatch(name):
-                exposure.membership.failed.add((int(found[1]), int(found[2])))
+                exposure.membership.fail((int(found[1]), int(found[2])))
             if found := _READ.fullmatch(name):
                 await self._note(exposure, (int(found[1]), int(found[2])), key)
 
@@ -241,7 +241,9 @@ class Workshop:
         """Whether CRDS has references for the read that follows: then it is not CRDS that lacks those of this one."""
         slot = header.ramp, header.read
         membership = exposure.membership
-        for following in sorted(other for other in membership.known if other > slot and other not in membership.lost):
+        for following in map(membership.slot, membership.order):
+            if following <= slot or following in membership.lost:
+                continue
             try:
                 data = await self._store.get(membership.known[following])
                 _, witness = await self._in_thread(exposure.decode, following, data)
