@@ -187,27 +187,39 @@ UNEVEN = np.array([0.3, 1.0, 1.1, 4.0, 4.5, 6.0, 9.0, 9.2])
 COUNTS = st.sampled_from([0, 1, 2, 1000, 1010, 30000, 59999, 60000, 65535])
 
 
-@settings(max_examples=150, deadline=None)
+def used_reads(mode: Mode, planned: Fowler, times: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which reads make the rate: what follows saturation does not, and a 0 costs what cannot do without that read."""
+    saturated = np.flatnonzero(counts >= 60000)
+    end = int(saturated[0]) if len(saturated) else len(counts)
+    before, zeros = np.arange(end), np.flatnonzero(counts[:end] == 0)
+    if mode is Mode.CDS and counts[0] != 0:
+        return np.setdiff1d(before, zeros)
+    between = (times > planned.first_until_s) & (times < planned.last_from_s)
+    alone = [k for k in zeros if mode is Mode.MCDS and between[k]]
+    ends = np.setdiff1d(zeros, alone)
+    return np.setdiff1d(before[: int(ends[0]) if len(ends) else end], alone)
+
+
+@settings(max_examples=300, deadline=None)
 @given(
     counts=st.lists(COUNTS, min_size=1, max_size=8),
     skipped=st.integers(0, 7),
     choice=st.sampled_from([fold_.values for fold_ in FOLDS if fold_.id not in {"SINGLE", "jumps"}]),
 )
-def test_any_counts_give_the_flags_and_the_rate_of_the_reads_before_the_first_bad_one(
+def test_any_counts_give_the_flags_and_the_rate_of_the_reads_that_can_be_used(
     processor: Processor, counts: list[int], skipped: int, choice: tuple[Mode, Weighting, float]
 ) -> None:
     mode, weighting, _ = choice
     used = np.delete(np.arange(len(counts)), skipped if skipped < len(counts) > 1 else [])
     times, values = UNEVEN[used], np.array(counts)[used]
-    bad = np.flatnonzero((values >= 60000) | (values == 0))
-    n = int(bad[0]) if len(bad) else len(values)
+    planned = Fowler.planned(UNEVEN, 2)
+    good = used_reads(mode, planned, times, values)
     flags = Quality.GOOD
     flags |= Quality.SATURATED if (values >= 60000).any() else Quality.GOOD
     flags |= Quality.AD_FLOOR if (values == 0).any() else Quality.GOOD
-    planned = Fowler.planned(UNEVEN, 2)
-    weights = np.zeros(n)
-    if n >= 2:
-        weights = {Mode.CDS: cds.weights, Mode.MCDS: planned.weights}.get(mode, utr.weights)(times[:n])
+    weights = np.zeros(len(good))
+    if len(good) >= 2:
+        weights = {Mode.CDS: cds.weights, Mode.MCDS: planned.weights}.get(mode, utr.weights)(times[good])
     flags |= Quality.GOOD if weights.any() else Quality.DO_NOT_USE
     reads = np.array(values, np.uint16)[:, None, None] * np.ones((1, 2, 3), np.uint16)
     frame = fold(processor, detector((2, 3)), mode, FoldOptions(weighting, tuple(UNEVEN), 2), times, reads)
@@ -215,11 +227,22 @@ def test_any_counts_give_the_flags_and_the_rate_of_the_reads_before_the_first_ba
     for plane in PLANES:
         assert np.isfinite(getattr(frame, plane)).all()
     if weighting is Weighting.LEAST_SQUARES or not weights.any():
-        rate = float(weights @ values[:n])
+        rate = float(weights @ values[good])
         np.testing.assert_allclose(frame.data, rate, rtol=1e-5, atol=1e-2 * np.sqrt(np.sum(weights**2)))
         np.testing.assert_allclose(frame.var_rnoise, 25 * np.sum(weights**2), rtol=1e-5)
-        photons = max(rate, 0) / 2 * poisson_factor(weights, times[:n])
+        photons = max(rate, 0) / 2 * poisson_factor(weights, times[good])
         np.testing.assert_allclose(frame.var_poisson, photons, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("mode", "weighting", "sigma"), FOLDS[1:])
+def test_a_zero_is_flagged_after_saturation_too(
+    processor: Processor, mode: Mode, weighting: Weighting, sigma: float
+) -> None:
+    times = cadence(6)
+    counts = np.array([1000, 1040, 1080, 1120, 60000, 0], np.uint16)
+    reads = counts[:, None, None] * np.ones((1, 2, 3), np.uint16)
+    frame = fold(processor, detector((2, 3)), mode, options_of(weighting, sigma, cadence(6)), times, reads)
+    assert (frame.dq & (Quality.SATURATED | Quality.AD_FLOOR) == Quality.SATURATED | Quality.AD_FLOOR).all()
 
 
 @pytest.mark.parametrize("value", [0, 65535])

@@ -95,6 +95,7 @@ def segmented_fit(times: NDArray[np.float64], values: NDArray[np.uint16]) -> tup
     segment, flags = 0, 0
     for k, value in enumerate(values):
         if value >= 60000:
+            flags |= Quality.AD_FLOOR if (values[k:] == 0).any() else Quality.GOOD
             return _weights(times, rows, segment_of), k, flags | Quality.SATURATED
         if value == 0:
             flags |= Quality.AD_FLOOR
@@ -264,7 +265,8 @@ def test_linearity_is_stcals_and_offsets_of_rows_and_columns_are_subtracted_befo
     number, latched = np.zeros(shape, np.uint16), np.zeros(shape, np.uint8)
     threshold = np.full(shape, 65535, np.uint16)
     one, none = np.float32(1), np.zeros(shape, np.float32)
-    fold_rows(read, threshold, terms, column, row, one, one, none, mean, comoment, number, latched, 0, 7)
+    numbers = np.uint16(1), np.uint16(0)
+    fold_rows(read, threshold, terms, column, row, one, one, *numbers, none, mean, comoment, number, latched, 0, 7)
     np.testing.assert_allclose(mean, first, rtol=2e-7)
 
 

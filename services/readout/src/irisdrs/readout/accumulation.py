@@ -93,6 +93,10 @@ class LinearMode(Protocol):
         """Gain of the running mean, and lever of the co-moment, for the latest read."""
         ...
 
+    def needed(self, times: NDArray[np.float64], /) -> int:
+        """Number, from 1, of the read that must be good for the latest to be used; 0 if it needs no other."""
+        ...
+
 
 def every(state: P, shape: tuple[int, ...], step: int, *, copy: bool = False) -> P:
     """Every so many rows and columns of all planes of a dataclass that are of this shape.
@@ -150,7 +154,8 @@ class LinearRamp:
         if len(self.times_s) == 1:
             _take_first(rows, read, calibration, offsets, self.first)
         terms = tuple(calibration.terms)
-        gain, lever = self.factors.fold_factors(np.array(self.times_s))
+        times = np.array(self.times_s)
+        gain, lever = self.factors.fold_factors(times)
         rows(
             read.shape[0],
             lambda start, stop: fold_rows(
@@ -160,6 +165,8 @@ class LinearRamp:
                 *offsets,
                 np.float32(gain),
                 np.float32(lever),
+                np.uint16(len(times)),
+                np.uint16(self.factors.needed(times)),
                 self.first,
                 self.mean,
                 self.comoment,

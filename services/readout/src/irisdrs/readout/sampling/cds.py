@@ -29,3 +29,8 @@ def fold_factors(_times: NDArray[np.float64]) -> tuple[float, float]:
     A gain of 1 makes the running mean the latest read.
     """
     return 1.0, 0.0
+
+
+def needed(times: NDArray[np.float64]) -> int:
+    """Number, from 1, of the read that must be good for the latest to be used: the first; 0 if it needs no other."""
+    return min(len(times) - 1, 1)

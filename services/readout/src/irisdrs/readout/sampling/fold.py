@@ -95,6 +95,8 @@ def fold_rows(
     row_offset: NDArray[np.float32],
     gain: np.float32,
     lever: np.float32,
+    latest: np.uint16,
+    needed: np.uint16,
     first: NDArray[np.float32],
     mean: NDArray[np.float32],
     comoment: NDArray[np.float32],
@@ -105,7 +107,8 @@ def fold_rows(
 ) -> None:
     """Fold the rows `start` to `stop` of a read into mean and co-moment, in place.
 
-    A pixel that saturates, or reads 0, is left out from that read on (it latches).
+    A pixel that saturates is left out from that read on (it latches); one that reads 0 is left out of that read, and
+    of those that cannot do without it.
 
     Parameters
     ----------
@@ -119,12 +122,14 @@ def fold_rows(
         Of the reference pixels, DN; both are subtracted.
     gain, lever : float32
         From `fold_factors` of the sampling mode.
+    latest, needed : uint16
+        Number of this read, from 1; and the least `number` with which a pixel can use it, from `needed` of the mode.
     first : float32 (rows, columns)
         Linearised first read, DN, from `first_rows`.
     mean, comoment : float32 (rows, columns)
         Running mean of the reads above the first, DN; co-moment with time, DN s.
     number : uint16 (rows, columns)
-        Good reads so far.
+        Number of the latest read that is used, from 1; 0 if there is none.
     flags : uint8 (rows, columns)
         SATURATED, AD_FLOOR: latched.
     """
@@ -133,7 +138,7 @@ def fold_rows(
         for x in range(read.shape[1]):
             count = read[y, x]
             latched = latch(flags[y, x], count, threshold[y, x])
-            good = latched == 0
+            good = ((latched & _SATURATED) == 0) & (count != 0) & (number[y, x] >= needed)
             above = above_first(
                 count,
                 column_offset[x],
@@ -148,7 +153,7 @@ def fold_rows(
             used_gain = gain if good else np.float32(0)
             used_lever = lever if good else np.float32(0)
             mean[y, x], comoment[y, x] = update(above, mean[y, x], comoment[y, x], used_gain, used_lever)
-            number[y, x] += np.uint16(1) if good else np.uint16(0)
+            number[y, x] += np.uint16(latest - number[y, x]) if good else np.uint16(0)
             flags[y, x] = latched
 
 
@@ -223,7 +228,7 @@ def fold_into_segment(
     factors: tuple[np.float32, np.float32],
     jumps: np.bool_,
 ) -> tuple[np.float32, np.float32, np.uint8]:
-    """Mean and co-moment with one more read; and 1 if a segment ends with it or before it, else 0.
+    """Mean and co-moment with one more read; and 1 if a segment ends with it or before it, or it is 0, else 0.
 
     A jump begins a segment. A read that is saturated, or 0, is left out, and so is what follows saturation.
 
@@ -247,7 +252,7 @@ def fold_into_segment(
     gain = gain if good else np.float32(0)
     lever = factors[1] if good & (not jumps) else np.float32(0)
     new_mean, new_comoment = update(value, mean, comoment, gain, lever)
-    return new_mean, new_comoment, np.uint8(1) if is_open & (bad | jumps) else np.uint8(0)
+    return new_mean, new_comoment, np.uint8(1) if (is_open & (bad | jumps)) | (count == 0) else np.uint8(0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -348,13 +353,16 @@ def fold_segment_rows(
                 continue
             for x in range(8 * block, min(8 * block + 8, columns)):
                 if event[x] != 0:
+                    if read[y, x] == 0:
+                        flags[y, x] |= _AD_FLOOR
+                    if flags[y, x] & _SATURATED != 0:
+                        continue
                     closed_moment[y, x] += tables[2, begin[y, x]]
                     closed_shot[y, x] += tables[3, begin[y, x]]
                     begin[y, x] = latest
                     if read[y, x] >= threshold[y, x]:
                         flags[y, x] |= _SATURATED
                     elif read[y, x] == 0:
-                        flags[y, x] |= _AD_FLOOR
                         begin[y, x] = latest + 1
                     else:
                         flags[y, x] |= _JUMP
@@ -377,6 +385,9 @@ def fold_sum_rows(
 ) -> None:
     """Add the rows `start` to `stop` of a read to several weighted sums, in place.
 
+    A pixel that saturates, or reads 0, is left out from that read on (it latches): how sums are combined depends on
+    which reads are in them, and is looked up by their number.
+
     Parameters
     ----------
     weights : float32 (sums,)
@@ -385,7 +396,9 @@ def fold_sum_rows(
         From `first_rows`.
     sums : float32 (sums, rows, columns)
         Weighted sums of the good reads above the first.
-    read, threshold, terms, column_offset, row_offset, number, flags
+    number : uint16 (rows, columns)
+        Good reads so far.
+    read, threshold, terms, column_offset, row_offset, flags
         As in `fold_rows`.
     """
     a1, a2, a3, a4, a5 = terms

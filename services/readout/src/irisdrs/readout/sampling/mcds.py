@@ -68,3 +68,12 @@ class Fowler:
         if times[-1] < self.first_until_s:
             return 1.0 / len(times), 0.0
         return 0.0, float(times[-1] > self.last_from_s)
+
+    def needed(self, times: NDArray[np.float64]) -> int:
+        """Number, from 1, of the read that must be good for the latest to be used; 0 if it needs no other.
+
+        In a group it is the read before, so that a group ends where a pixel reads 0; after the first group, its last.
+        """
+        first = int(np.sum(times < self.first_until_s))
+        begins = times[-1] <= self.last_from_s or len(times) < 2 or times[-2] <= self.last_from_s
+        return min(first, len(times) - 1) if begins else len(times) - 1

@@ -33,3 +33,8 @@ def poisson_factor(times: NDArray[np.float64]) -> float:
 def fold_factors(_times: NDArray[np.float64]) -> tuple[float, float]:
     """Neither mean nor co-moment grows: the first read is all."""
     return 0.0, 0.0
+
+
+def needed(_times: NDArray[np.float64]) -> int:
+    """Number, from 1, of the read that must be good for the latest to be used: it needs no other."""
+    return 0

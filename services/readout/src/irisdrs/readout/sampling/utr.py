@@ -31,3 +31,8 @@ def fold_factors(times: NDArray[np.float64]) -> tuple[float, float]:
     """Gain 1/n of the running mean, and lever t_n - tbar_{n-1} (s), for the latest of the n reads at `times`."""
     lever = float(times[-1] - times[:-1].mean()) if len(times) > 1 else 0.0
     return 1.0 / len(times), lever
+
+
+def needed(times: NDArray[np.float64]) -> int:
+    """Number, from 1, of the read that must be good for the latest to be used: the one before, and so all of them."""
+    return len(times) - 1
