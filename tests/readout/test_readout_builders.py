@@ -350,3 +350,20 @@ def test_hundreds_of_ramps_are_added(begin: Begin) -> None:
     pull = (frame.data - 40.0) / frame.err
     assert abs(pull.mean()) < 4 / np.sqrt(pull.size)
     assert pull.std() == pytest.approx(1, abs=4 / np.sqrt(2 * pull.size))
+
+
+def test_groups_have_a_picture_before_the_last_one_begins(begin: Begin) -> None:
+    """By least squares of the reads so far; the frame does not notice."""
+    groups = sampling_of(9, 2, SamplingMode.MCDS).model_copy(update={"group_reads": 3})
+    reads, plain = taken(9, 2), begin(sampling_of(9, 2, SamplingMode.UTR), streamed(9, 2))
+    watched = begin(groups, live_step=1)
+    for ramp, time_s, read in reads:
+        watched.fold(ramp, read, time_s)
+        plain.fold(ramp, read, time_s)
+        assert_same(watched.live(), plain.live())
+    assert_same(watched.close(), built(begin(groups), reads))
+
+
+def streamed(reads: int, ramps: int) -> Estimation:
+    """Least squares in a stream."""
+    return replace(estimation_of(sampling_of(reads, ramps)), fit=None, fold=FoldOptions())

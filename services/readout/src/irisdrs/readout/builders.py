@@ -9,12 +9,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from irisdrs.readout.backend import Backend, ExposureState, RateFrame, thinned
+from irisdrs.readout.accumulation import Offsets
+from irisdrs.readout.backend import Backend, RateFrame, thinned
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.coadding import coadd, frame_of
 from irisdrs.readout.estimation import Estimation
 from irisdrs.readout.fitting import FitSettings, RampFit
 from irisdrs.readout.ring import Ring, Room
+from irisdrs.readout.sampling.options import FoldOptions, Mode
 from irisdrs.shared.observation import Sampling
 from irisdrs.shared.quality import Quality
 
@@ -83,11 +85,16 @@ def begin_frame(
 
 
 class SumBuilder:
-    """The frame is made of the sums of the stream; parameters as those of `begin_frame`."""
+    """The frame is made of the sums of the stream; parameters as those of `begin_frame`.
+
+    Those of MCDS have no rate before the last group of reads begins: its pictures are folded beside it, by least
+    squares.
+    """
 
     def __init__(self, backend: Backend, calibration: Calibration, estimation: Estimation, live_step: int) -> None:
-        self._backend, self._live_step, self._ramp = backend, live_step, 0
+        self._backend, self._calibration, self._live_step, self._ramp = backend, calibration, live_step, 0
         self._state = backend.open(calibration, estimation.mode, estimation.full_time_s, estimation.fold)
+        self._live = _Live(backend, calibration, estimation, live_step) if _shows_late(estimation, live_step) else None
 
     def fold(self, ramp: int, read: NDArray[np.uint16], time_s: float) -> None:
         """Fold the read into the sums."""
@@ -95,13 +102,19 @@ class SumBuilder:
             self._backend.end_ramp(self._state)
         self._ramp = ramp
         self._backend.fold(self._state, read, time_s)
+        if self._live is not None:
+            found = self._calibration.reference_vectors(read)
+            self._live.fold(ramp, read, time_s, (found.column_offset, found.row_offset))
 
     def live(self) -> RateFrame:
-        """The frame of the sums so far."""
+        """The frame of the sums so far; of MCDS, that of the reads so far by least squares."""
+        if self._live is not None:
+            return self._live.frame()
         return self._backend.live(self._state, step=max(self._live_step, 1))
 
     def close(self, flags: Quality = Quality.GOOD) -> RateFrame:
         """The frame of the sums."""
+        self._live = None
         return self._backend.close(self._state, flags)
 
 
@@ -126,30 +139,27 @@ class FitBuilder:
         self._sampling, self._settings, self._weights = sampling, fit, estimation.ramp_weights
         self._ring: Ring | None = None
         self._fits: list[RampFit] = []
-        self._ramp, self._live_step = 0, live_step
-        self._live = _open_live(backend, calibration, estimation, live_step) if live_step else None
+        self._ramp = 0
+        self._live = _Live(backend, calibration, estimation, live_step) if live_step else None
 
     def fold(self, ramp: int, read: NDArray[np.uint16], time_s: float) -> None:
         """Keep the read; the first one of a ramp has the ramp before fitted."""
         if ramp != self._ramp:
             self._fits += [self._kept(fit) for fit in self._end_ramp()]
-            if self._live is not None:
-                self._backend.end_ramp(self._live)
         self._ramp = ramp
         if self._ring is None:
             self._ring = Ring(self._room, self._sampling.reads, read.shape)
         found = self._calibration.reference_vectors(read)
-        self._ring.take(read, time_s, (found.column_offset, found.row_offset))
+        offsets = found.column_offset, found.row_offset
+        self._ring.take(read, time_s, offsets)
         if self._live is not None:
-            step = self._live_step
-            offsets = found.column_offset[::step].copy(), found.row_offset[::step].copy()
-            self._backend.fold(self._live, np.ascontiguousarray(read[::step, ::step]), time_s, offsets)
+            self._live.fold(ramp, read, time_s, offsets)
 
     def live(self) -> RateFrame:
         """The frame of the reads so far by least squares, cosmic rays and all."""
         if self._live is None:
             raise RuntimeError("this frame was begun with no live step")
-        return self._backend.live(self._live)
+        return self._live.frame()
 
     def close(self, flags: Quality = Quality.GOOD) -> RateFrame:
         """Fit the last ramp, and add the ramps."""
@@ -186,5 +196,23 @@ class FitBuilder:
         return replace(fit, chi2=np.empty((0, 0), np.float32), **dict(zip(names, copies, strict=True)))
 
 
-def _open_live(backend: Backend, calibration: Calibration, estimation: Estimation, step: int) -> ExposureState:
-    return backend.open(thinned(calibration, step), estimation.mode, estimation.full_time_s, estimation.fold)
+class _Live:
+    """What a picture shows of the reads so far, by least squares: folded beside what becomes the frame."""
+
+    def __init__(self, backend: Backend, calibration: Calibration, estimation: Estimation, step: int) -> None:
+        self._backend, self._step, self._ramp = backend, step, 0
+        self._state = backend.open(thinned(calibration, step), Mode.UTR, estimation.full_time_s, FoldOptions())
+
+    def fold(self, ramp: int, read: NDArray[np.uint16], time_s: float, offsets: Offsets) -> None:
+        if ramp != self._ramp:
+            self._backend.end_ramp(self._state)
+        self._ramp, step = ramp, self._step
+        columns, rows = (offset[::step].copy() for offset in offsets)
+        self._backend.fold(self._state, np.ascontiguousarray(read[::step, ::step]), time_s, (columns, rows))
+
+    def frame(self) -> RateFrame:
+        return self._backend.live(self._state)
+
+
+def _shows_late(estimation: Estimation, live_step: int) -> bool:
+    return live_step > 0 and estimation.mode is Mode.MCDS
