@@ -33,7 +33,8 @@ READS, RAMPS, SIZE = 4, 2, 64
 class Bench:
     """Handlers of IMG1 on a store that holds an exposure, and the events that the edge told.
 
-    `new_handlers` takes the room and the `exact_reads` of a workshop, if they shall be others than those of a service.
+    `new_handlers` takes the room, the `exact_reads` and the `grow_saturation` of a workshop, if they shall be others
+    than those of a service.
     """
 
     store: DirectoryStore
@@ -99,9 +100,11 @@ async def bench(exposure: tuple[ObservationPlan, Path, Path], processor: Process
     references = open_references(crds)
     threads = ThreadPoolExecutor(2)
 
-    def new_handlers(room: Room | None = None, exact_reads: int = EXACT_READS) -> DetectorHandlers:
+    def new_handlers(
+        room: Room | None = None, exact_reads: int = EXACT_READS, grow_saturation: bool = False
+    ) -> DetectorHandlers:
         room = room or Room(DEFAULT_BYTES, tmp_path)
-        return DetectorHandlers(Workshop(store, references, threads, processor, room, exact_reads))
+        return DetectorHandlers(Workshop(store, references, threads, processor, room, exact_reads, grow_saturation))
 
     return Bench(store, plan, tuple(events), new_handlers)
 

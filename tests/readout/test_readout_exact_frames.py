@@ -27,7 +27,7 @@ from irisdrs.shared.data.fits import decode_read, encode_read, open_model
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import CorruptObject, Outage, ReadConflict
-from irisdrs.shared.events import Event, ExposureAborted, ExposureDue, FrameReady, ReadWritten
+from irisdrs.shared.events import Event, ExposureAborted, ExposureDue, ExposureEnded, FrameReady, ReadWritten
 from irisdrs.shared.identifiers import Detector, ExposureId
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.service import Platform
@@ -437,3 +437,49 @@ async def test_an_exposure_of_which_far_more_was_announced_than_came_is_closed(b
             (tmp_path / "store" / event.object.key).unlink()
     (frame,) = await tell_all(bench.new_handlers(), [bench.ended.model_copy(update={"sampling": sampling})])
     assert (frame.reads_used, frame.reads_expected) == (3, 65_535_000)
+
+
+@PATHS
+async def test_neighbours_of_saturated_pixels_are_saturated_if_the_setting_says_so(
+    bench: Any, tmp_path: Path, exact_reads: int
+) -> None:
+    def change(pixels: NDArray[np.uint16], header: ReadHeader) -> tuple[NDArray[np.uint16], ReadHeader]:
+        changed = np.minimum(pixels, 30_000).astype(np.uint16)
+        changed[20, 30] = 65535 if header.read > 2 else changed[20, 30]
+        return changed, header
+
+    events = await retaken(bench, tmp_path / "store", change)
+    found = {}
+    for grow in (False, True):
+        (frame,) = await tell_all(bench.new_handlers(exact_reads=exact_reads, grow_saturation=grow), events)
+        data = await bench.store.get(frame.object)
+        (tmp_path / "store" / frame.object.key).unlink()
+        with open_model(data, RawFrameModel) as model:
+            saturated = np.asarray(model.dq) & Quality.SATURATED != 0
+            found[grow] = frame, np.argwhere(saturated).tolist(), model.meta.sampling.saturation_grown
+    (plain, alone, said), (grown, around, also) = found.values()
+    assert (alone, said) == ([[20, 30]], None)
+    assert (around, also) == ([[y, x] for y in (19, 20, 21) for x in (29, 30, 31)], True)
+    assert plain.inputs_hash == grown.inputs_hash
+    assert plain.job_hash != grown.job_hash
+
+
+async def test_the_environment_says_whether_saturation_grows(
+    bench: Any, tmp_path: Path, exposure: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [
+        (await calm_frame(bench, tmp_path / "store", grow_saturation=grow))[0].job_hash for grow in (True, False)
+    ]
+    found = []
+    for said in ("true", "false"):
+        monkeypatch.setenv("IRIS_READOUT_GROW_SATURATION", said)
+        with ThreadPoolExecutor(2) as threads:
+            platform = Platform(bench.store, open_references(exposure[2]), tmp_path, tmp_path, threads)
+            service = compose(platform, [Detector.IMG1])
+            (frame,) = await service.handlers[readout_queue(Detector.IMG1)][ExposureEnded](bench.ended)
+            assert isinstance(frame, FrameReady)
+            await service.close()
+        (tmp_path / "store" / frame.object.key).unlink()
+        found.append(frame.job_hash)
+    assert found == expected
+    assert found[0] != found[1]

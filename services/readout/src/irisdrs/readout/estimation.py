@@ -1,4 +1,4 @@
-"""How an exposure becomes a frame: what its sampling says, and nothing else.
+"""How an exposure becomes a frame: what its sampling and the settings of the service say, and nothing else.
 
 Memory that happens to be free, the machine or the time of day decide nothing here: the same job gives the same bytes.
 """
@@ -54,8 +54,16 @@ class Estimation:
         """Whether cosmic rays within ramps are looked for."""
         return self.fit is not None and self.fit.jump_test is not JumpTest.NONE
 
+    @property
+    def grows_saturation(self) -> bool:
+        """Whether the neighbours of a saturated pixel are saturated too."""
+        return self.fold.grow_saturation
+
     def parameters(self) -> Mapping[str, object]:
-        """All of it that decides the bytes of a frame, for its job."""
+        """All of it that decides the bytes of a frame, for its job; what is off is not named, as it never was."""
+        return self._of_estimator() | ({"grow_saturation": True} if self.grows_saturation else {})
+
+    def _of_estimator(self) -> dict[str, object]:
         if self.fit is None:
             # Sums are combined, and ramps weighted, by the planned times.
             return {
@@ -72,7 +80,7 @@ class Estimation:
         }
 
 
-def estimation_of(sampling: Sampling, exact_reads: int = EXACT_READS) -> Estimation:
+def estimation_of(sampling: Sampling, exact_reads: int = EXACT_READS, *, grow_saturation: bool = False) -> Estimation:
     """How an exposure of this sampling becomes a frame.
 
     Ramps of UTR are fitted by the likelihood, without cosmic rays; longer ones than `exact_reads` by the streamed
@@ -83,6 +91,8 @@ def estimation_of(sampling: Sampling, exact_reads: int = EXACT_READS) -> Estimat
     sampling : Sampling
     exact_reads : int
         Reads of the longest ramp that is fitted when its reads are there.
+    grow_saturation : bool
+        Whether the eight neighbours of a saturated pixel are saturated too.
     """
     mode = Mode(sampling.mode)
     exact = mode is Mode.UTR and sampling.reads <= exact_reads
@@ -91,12 +101,13 @@ def estimation_of(sampling: Sampling, exact_reads: int = EXACT_READS) -> Estimat
         weighting=Weighting.OPTIMAL if summed else Weighting.LEAST_SQUARES,
         planned_times_s=sampling.read_times_s,
         group_reads=sampling.group_reads,
+        grow_saturation=grow_saturation,
     )
     return Estimation(
         mode=mode,
         full_time_s=max(sampling.reads - 1, 1) * sampling.read_time_s,
         fold=fold,
-        fit=FitSettings() if exact else None,
+        fit=FitSettings(grow_saturation=grow_saturation) if exact else None,
         ramp_weights=RampWeights.VARIANCE,
         read_time_s=sampling.read_time_s,
     )

@@ -113,6 +113,8 @@ def to_file(
         if estimation is not None:
             meta.exposure.estimator = estimation.name
             meta.cal_step.jump = "COMPLETE" if estimation.finds_jumps else "SKIPPED"
+            if estimation.grows_saturation:
+                meta.sampling.saturation_grown = True
         if job is not None:
             meta.provenance.inputs_hash, meta.provenance.job_hash = job.inputs_hash, job.job_hash
             meta.provenance.software_version = job.software

@@ -27,6 +27,9 @@ class ReadoutSettings(BaseSettings):
         ge=0,
         description="Memory for reads that wait for the fit of their ramp, of all detectors; beyond it they are files",
     )
+    grow_saturation: bool = Field(
+        default=False, description="Whether the eight neighbours of a saturated pixel are saturated too"
+    )
 
 
 def compose(platform: Platform, detectors: Sequence[Detector] = ()) -> Service:
@@ -42,7 +45,14 @@ def compose(platform: Platform, detectors: Sequence[Detector] = ()) -> Service:
     chosen = detectors or settings.detectors
     processor = Processor()
     room = Room(settings.ring_bytes, platform.scratch)
-    workshop = Workshop(platform.store, platform.references, platform.threads, processor, room)
+    workshop = Workshop(
+        platform.store,
+        platform.references,
+        platform.threads,
+        processor,
+        room,
+        grow_saturation=settings.grow_saturation,
+    )
 
     async def prepare() -> None:
         await asyncio.get_running_loop().run_in_executor(platform.threads, warm_up, processor)

@@ -55,6 +55,8 @@ def frame_model(
     meta.sampling.jump_test, meta.sampling.jump_sigma = str(choices.jumps), choices.jump_sigma
     meta.sampling.rejected_reads = exposure.number - exposure.used
     meta.sampling.rejected_intervals = exposure.rejected_intervals
+    if choices.grow_saturation:
+        meta.sampling.saturation_grown = True
     for step, status in steps.items():
         setattr(meta.cal_step, step, status)
     if exposure.identity is not None:

@@ -49,7 +49,7 @@ class Workshop:
     backend : Backend
     room : Room
         Where reads wait for their fit.
-    exact_reads : int
+    exact_reads, grow_saturation
         Of `estimation_of`.
     """
 
@@ -61,14 +61,16 @@ class Workshop:
         backend: Backend,
         room: Room,
         exact_reads: int = EXACT_READS,
+        grow_saturation: bool = False,
     ) -> None:
         self._store, self._references, self._threads = store, references, threads
-        self._backend, self._room, self._exact_reads = backend, room, exact_reads
+        self._backend, self._room = backend, room
+        self._exact_reads, self._grow_saturation = exact_reads, grow_saturation
         self._calibrations: OrderedDict[tuple[object, ...], Calibration] = OrderedDict()
 
     def estimation_of(self, sampling: Sampling) -> Estimation:
         """How an exposure of this sampling becomes a frame."""
-        return estimation_of(sampling, self._exact_reads)
+        return estimation_of(sampling, self._exact_reads, grow_saturation=self._grow_saturation)
 
     async def look(self, exposure: Exposure) -> None:
         """Take note of everything that the store has of an exposure."""
