@@ -174,6 +174,24 @@ def test_dates_of_a_table_need_the_reset(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["intervals_rejected"] == 1
 
 
+def test_a_table_of_another_hour_is_said_and_leaves_out_nothing(tmp_path: Path) -> None:
+    ramp = sample_like(tmp_path / "sample.fits")
+    seeing, output = tmp_path / "seeing.ecsv", tmp_path / "frame.fits"
+    Table({"time": ["2024-08-01T04:00:00", "2024-08-01T04:10:00"], "value": [1.3, 0.5]}).write(seeing)
+    wanted = ["fit", ramp, *FOREIGN, "--reject-intervals", seeing, "--maximum", "0.8", "--output", output]
+    result = run(*wanted, "--reset-time", "2024-08-01T05:00:00", "--json")
+    assert result.exit_code == 0, result.output
+    warning = (
+        "seeing.ecsv covers 2024-08-01T04:00:00 to 2024-08-01T04:10:00, the exposure 2024-08-01T05:00:00 to "
+        "2024-08-01T05:00:02: the last value, 0.5, is taken for all of it, and nothing was left out."
+    )
+    said = json.loads(result.stdout)
+    assert (said["warnings"], said["intervals_rejected"]) == ([warning], 0)
+    assert result.stderr == f"Warning: {warning}\n"
+    with open_model(output, RawFrameModel) as model:
+        assert model.meta.cal_step.rejection == "SKIPPED"
+
+
 def test_nothing_is_overwritten_and_wrong_usage_says_so(tmp_path: Path) -> None:
     ramp = sample_like(tmp_path / "sample.fits")
     output = tmp_path / "frame.fits"

@@ -1,6 +1,7 @@
 """Offline sampling: ramps whose rate is known exactly, in every mode; what is left out; what cannot be done."""
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,6 +135,34 @@ def test_times_of_telemetry_go_on_from_ramp_to_ramp(tmp_path: Path) -> None:
     bad = table(tmp_path / "seeing.ecsv", (0, 0.5), (20, 1.4))
     given = leave_out(exposure(straight(), straight(), gap_s=20.0), Rejection(reads=bad, maximum=0.8))
     assert [ramp.use_read.sum() for ramp in given.ramps] == [READS, 0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "warning"),
+    [
+        ([(-60.0, 0.5), (-1.0, 0.7)], "-60 to -1 s after the reset, the exposure 0 to 9 s after the reset: the last"),
+        ([(-60.0, 0.5), (-1.0, 0.7)], "value, 0.7, is taken for all of it, and nothing was left out."),
+        ([(-60.0, 0.5), (-1.0, 1.4)], "value, 1.4, is taken for all of it, and all of it was left out."),
+        ([(9.5, 1.4), (60.0, 1.4)], "9.5 to 60 s after the reset, .*nothing is known of it, and nothing was left out."),
+        ([(1.0, np.nan)], "seeing.ecsv has no value: nothing was left out."),
+    ],
+)
+def test_telemetry_of_another_time_says_so(tmp_path: Path, rows: list[tuple[float, float]], warning: str) -> None:
+    """The exposure is from the reset to the end of its last read, 9 s later."""
+    seeing = table(tmp_path / "seeing.ecsv", *rows)
+    (said,) = leave_out(exposure(straight()), Rejection(intervals=seeing, maximum=0.8)).warnings
+    assert re.search(warning, said), said
+    if rows[-1] == (-1.0, 1.4):
+        with pytest.raises(Fatal, match=f"rejects all 12 reads.*{warning}"):
+            leave_out(exposure(straight()), Rejection(reads=seeing, maximum=0.8))
+    else:
+        assert leave_out(exposure(straight()), Rejection(reads=seeing, maximum=0.8)).warnings == (said,)
+
+
+def test_telemetry_of_the_time_of_the_exposure_needs_no_warning(tmp_path: Path) -> None:
+    for rows in ([(0.0, 0.5)], [(9.0, 0.5)], [(-5.0, 0.5), (5.0, 0.5)], [(-5.0, 0.5), (50.0, 0.5)]):
+        seeing = table(tmp_path / "seeing.ecsv", *rows)
+        assert leave_out(exposure(straight()), Rejection(reads=seeing, maximum=0.8)).warnings == ()
 
 
 def test_a_ramp_without_a_read_left_does_not_count(processor: Processor, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_foreign_ramp_needs_no_crds(tmp_path: Path) -> None:
         assert reason in failed.stderr + failed.stdout
 
 
-def test_steps_take_models_and_leave_them_as_they_are(tmp_path: Path) -> None:
+def test_steps_take_models_and_leave_them_as_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = open_ramp(foreign(tmp_path / "foreign.fits"))
     gain, noise = (
         GainModel(data=np.full((5, 6), 2.0, np.float32)),
@@ -168,6 +168,11 @@ def test_steps_take_models_and_leave_them_as_they_are(tmp_path: Path) -> None:
     marked = RejectionStep.call(model, reads=str(seeing), maximum=0.8)
     assert marked.use_read.tolist() == [[1, 1, 0, 0], [0, 0, 0, 0]]
     assert not model.hasattr("use_read")
+    late = tmp_path / "late.ecsv"
+    Table({"time": [99.0], "value": [0.9]}).write(late)
+    with caplog.at_level("WARNING"):
+        assert RejectionStep.call(model, reads=str(late), maximum=0.8).use_read.all()
+    assert "late.ecsv covers 99 to 99 s after the reset" in caplog.text
     frame = RampFitStep.call(marked, override_gain=gain, override_readnoise=noise)
     np.testing.assert_allclose(frame.data, 400, rtol=1e-6)
     assert frame.meta.exposure.reads_used == 2

@@ -1,15 +1,16 @@
 """The reads of one exposure, from wherever they come: what offline sampling takes, and what rejects some of them."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from irisdrs.readout.rejection import read_telemetry, use_intervals, use_reads
+from irisdrs.readout.rejection import Telemetry, read_telemetry, use_intervals, use_reads
 from irisdrs.readout.sampling.intervals import Intervals, intervals_of
 from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.errors import Fatal
@@ -89,6 +90,8 @@ class ExposureReads:
         Of the detector, if the reads are not of all of it.
     guide_windows : tuple of Window
         Of the detector, read besides.
+    warnings : tuple of str
+        What a person should know of what was left out.
     """
 
     ramps: tuple[RampReads, ...]
@@ -101,6 +104,7 @@ class ExposureReads:
     reset: datetime | None = None
     window: Window | None = None
     guide_windows: tuple[Window, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
     def check_times(self) -> None:
         """Check that times of reads increase in every ramp, by times that can be.
@@ -198,7 +202,7 @@ class Rejection:
 
 
 def leave_out(exposure: ExposureReads, rejection: Rejection) -> ExposureReads:
-    """The exposure without what telemetry rejects.
+    """The exposure without what telemetry rejects, with a warning for each table that says nothing of its time.
 
     Raises
     ------
@@ -207,7 +211,7 @@ def leave_out(exposure: ExposureReads, rejection: Rejection) -> ExposureReads:
     """
     rejection.check()
     bounds = {"minimum": rejection.minimum, "maximum": rejection.maximum}
-    ramps = list(exposure.ramps)
+    ramps, warnings = list(exposure.ramps), []
     if (rejection.reads or rejection.intervals) and not np.isfinite([ramp.reset_s for ramp in ramps]).all():
         raise Fatal(
             f"Telemetry rejects reads by their time, and the resets of {len(ramps)} ramps are not known.",
@@ -215,16 +219,43 @@ def leave_out(exposure: ExposureReads, rejection: Rejection) -> ExposureReads:
         )
     if rejection.reads is not None:
         table = read_telemetry(rejection.reads, exposure.reset)
-        ramps = [
-            replace(ramp, use_read=ramp.use_read & use_reads(ramp.times_s + ramp.reset_s, table, **bounds))
-            for ramp in ramps
-        ]
+        used = [use_reads(ramp.times_s + ramp.reset_s, table, **bounds) for ramp in ramps]
+        ramps = [replace(ramp, use_read=ramp.use_read & use) for ramp, use in zip(ramps, used, strict=True)]
+        warnings += _warnings(rejection.reads, table, exposure, all(use.all() for use in used))
     if rejection.intervals is not None:
         table = read_telemetry(rejection.intervals, exposure.reset)
-        ramps = [
-            replace(ramp, use_interval=ramp.use_interval & use_intervals(ramp.times_s + ramp.reset_s, table, **bounds))
-            for ramp in ramps
-        ]
+        used = [use_intervals(ramp.times_s + ramp.reset_s, table, **bounds) for ramp in ramps]
+        ramps = [replace(ramp, use_interval=ramp.use_interval & use) for ramp, use in zip(ramps, used, strict=True)]
+        warnings += _warnings(rejection.intervals, table, exposure, all(use.all() for use in used))
     if not any(ramp.use_read.any() for ramp in ramps):
-        raise Fatal(f"Telemetry rejects all {exposure.number} reads.", remedy="Look at the bounds and the table.")
-    return replace(exposure, ramps=tuple(ramps))
+        raise Fatal(
+            " ".join((f"Telemetry rejects all {exposure.number} reads.", *warnings)),
+            remedy="Look at the bounds and the table.",
+        )
+    return replace(exposure, ramps=tuple(ramps), warnings=(*exposure.warnings, *warnings))
+
+
+def _warnings(path: Path, table: Telemetry, exposure: ExposureReads, all_used: bool) -> list[str]:
+    """What to say of a table whose times are all before or all after the exposure: it was hardly meant."""
+    if not table.times_s.size:
+        return [f"{path.name} has no value: nothing was left out."]
+    first, last = float(table.times_s[0]), float(table.times_s[-1])
+    ends = [float(ramp.times_s[-1] + ramp.reset_s) for ramp in exposure.ramps if ramp.times_s.size]
+    start, stop = 0.0, max(ends, default=0.0)
+    if first <= stop and last >= start:
+        return []
+    what = "nothing is known of it" if first > stop else f"the last value, {table.values[-1]:g}, is taken for all of it"
+    outcome = "nothing" if all_used else "all of it"
+    return [
+        f"{path.name} covers {_span(first, last, exposure.reset)}, the exposure {_span(start, stop, exposure.reset)}: "
+        f"{what}, and {outcome} was left out."
+    ]
+
+
+def _span(start_s: float, stop_s: float, reset: datetime | None) -> str:
+    """Two times for people: dates if the reset is known and the calendar has them, else seconds since the reset."""
+    with contextlib.suppress(OverflowError):
+        if reset is not None:
+            dates = (reset + timedelta(seconds=seconds) for seconds in (start_s, stop_s))
+            return " to ".join(f"{date:%Y-%m-%dT%H:%M:%S}" for date in dates)
+    return f"{start_s:g} to {stop_s:g} s after the reset"

@@ -141,6 +141,8 @@ def fit(
     rejection.check()
     check_absent(output)
     exposure = leave_out(open_exposure(files, read_time, reset_time or ()), rejection)
+    for warning in exposure.warnings:
+        typer.echo(f"Warning: {warning}", err=True)
     wanted = Choices(mode or exposure.mode, estimator, group_reads, jumps, jump_threshold, coadd, grow_saturation)
     choices = settle(wanted, exposure)
     files_given = {"nonlincoeff": nonlincoeff, "saturation": saturation, "mask": mask}
@@ -270,6 +272,7 @@ def _summary(
         "reads_missing": exposure.expected - exposure.number,
         "reads_rejected": exposure.number - exposure.used,
         "intervals_rejected": exposure.rejected_intervals,
+        "warnings": list(exposure.warnings),
         "median_rate_dn_s": float(np.median(arrays.data[good])) if good.any() else None,
         "median_err_dn_s": float(np.median(arrays.err[good])) if good.any() else None,
         "saturated_fraction": arrays.saturated_fraction,

@@ -1,5 +1,6 @@
 """Leave out reads and intervals."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from irisdrs.readout.exposure_reads import Rejection, leave_out
 from irisdrs.readout.ramp_models import marked, of_ramp
 from irisdrs.readout.steps.ramp_step import RampStep
 from irisdrs.shared.data.models import RampModel
+
+_log = logging.getLogger(__name__)  # as stpipe's own steps; `strun` shows it
 
 
 class RejectionStep(RampStep):
@@ -31,4 +34,7 @@ class RejectionStep(RampStep):
             -np.inf if self.minimum is None else self.minimum,
             np.inf if self.maximum is None else self.maximum,
         )
-        return marked(ramp, leave_out(of_ramp(ramp), rejection))
+        exposure = leave_out(of_ramp(ramp), rejection)
+        for warning in exposure.warnings:
+            _log.warning(warning)
+        return marked(ramp, exposure)
