@@ -1,5 +1,6 @@
 """Reads and intervals that telemetry rejects, and the table that it comes in."""
 
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from irisdrs.readout.fitting import FitSettings, JumpTest
 from irisdrs.readout.rejection import Telemetry, read_telemetry, use_intervals, use_reads
 from irisdrs.shared.errors import Fatal
 
-#: Leap seconds of 2034 are not known yet, which astropy says.
+#: Leap seconds of 2034 are not known yet, which astropy says where tests make times of it.
 pytestmark = pytest.mark.filterwarnings("ignore:ERFA function")
 
 RESET = datetime(2034, 8, 1, 5, tzinfo=UTC)
@@ -75,6 +76,27 @@ def test_tables_in_seconds_and_in_dates_say_the_same(tmp_path: Path) -> None:
         found = read_telemetry(path, RESET)
         np.testing.assert_allclose(found.times_s, SEEING.times_s, atol=1e-3)
         np.testing.assert_array_equal(found.values, SEEING.values)
+
+
+def test_dates_whose_leap_seconds_nobody_knows_are_no_reason_to_warn(tmp_path: Path) -> None:
+    path = tmp_path / "seeing.ecsv"
+    dates = Time(RESET, scale="utc") + SEEING.times_s * units.s
+    for times in (dates, dates.isot):
+        Table({"time": times, "value": SEEING.values}).write(path, overwrite=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = read_telemetry(path, RESET)
+        np.testing.assert_allclose(found.times_s, SEEING.times_s, atol=1e-3)
+
+
+def test_a_leap_second_between_reset_and_telemetry_counts(tmp_path: Path) -> None:
+    """The last second of 2016 is 23:59:60."""
+    path = tmp_path / "seeing.ecsv"
+    Table({"time": ["2016-12-31T23:59:59", "2016-12-31T23:59:60.5", "2017-01-01T00:00:00"], "value": [1, 2, 3]}).write(
+        path
+    )
+    found = read_telemetry(path, datetime(2016, 12, 31, 23, 59, 58, tzinfo=UTC))
+    np.testing.assert_allclose(found.times_s, [1.0, 2.5, 3.0], atol=1e-6)
 
 
 def test_the_worked_example_of_the_readme_is_true(tmp_path: Path) -> None:

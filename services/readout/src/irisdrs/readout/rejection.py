@@ -18,6 +18,9 @@ Times increase. A value holds from its time until the next; before the first one
     2034-08-01T05:00:30 0.92
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +30,7 @@ import numpy as np
 from astropy import units
 from astropy.table import Table
 from astropy.time import Time
+from erfa import ErfaWarning
 from numpy.typing import NDArray
 
 from irisdrs.shared.errors import Fatal
@@ -125,6 +129,19 @@ def read_telemetry(path: Path, reset: datetime | None = None) -> Telemetry:
     Fatal
         If the file is no such table.
     """
+    with _dates_to_come():
+        return _telemetry(path, reset)
+
+
+@contextmanager
+def _dates_to_come() -> Iterator[None]:
+    """Times are taken relative to a reset of the same night: leap seconds that nobody has announced are in neither."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "ERFA function .* yielded .*dubious year", ErfaWarning)
+        yield
+
+
+def _telemetry(path: Path, reset: datetime | None) -> Telemetry:
     try:
         table = Table.read(path, format="ascii.ecsv")
     except MemoryError:
