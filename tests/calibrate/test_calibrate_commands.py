@@ -102,6 +102,20 @@ def test_failures_have_exit_codes_and_reasons(files: "Night", tmp_path: Path) ->
     assert "TYPE=FILE" in wrong.output
 
 
+def test_a_frame_that_crds_has_no_references_for_ends_strun_without_a_traceback(files: "Night", tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    build_context(cache, [files.references["flat"]])
+    for environment, reason in (
+        (client_environment(cache), "Unknown reference type"),
+        (client_environment(cache) | {"CRDS_CONTEXT": "tmt_9999.pmap"}, "tmt_9999.pmap"),
+        ({"CRDS_PATH": str(tmp_path / "nowhere")}, "there is no cache. Set CRDS_PATH to a CRDS cache"),
+    ):
+        failed = strun("iris_image2", files.raw, folder=tmp_path, **environment)
+        assert failed.returncode == 1
+        assert reason in " ".join(failed.stdout.split()), failed.stdout + failed.stderr
+        assert "step_from_cmdline" not in failed.stderr, "a traceback, though the client of CRDS may log one of its own"
+
+
 def test_a_table_for_people(files: "Night", tmp_path: Path) -> None:
     everything = [f"--override={kind}={path}" for kind, path in files.references.items()]
     shown = CliRunner().invoke(app, ["run", str(files.raw), "--output", str(tmp_path), *everything])

@@ -1,6 +1,7 @@
 """`strun iris_readout`, run as people do: gives the frame of `iris readout fit`, and `strun iris_image2` takes it."""
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ from irisdrs.readout.steps.rejection_step import RejectionStep
 from irisdrs.shared.crds.registration import client_environment
 from irisdrs.shared.data.fits import open_model, open_ramp
 from irisdrs.shared.data.models import GainModel, RawFrameModel, ReadnoiseModel
-from irisdrs.shared.errors import Fatal
+from irisdrs.shared.errors import CorruptObject, Fatal
 
 STRUN = Path(sys.executable).with_name("strun")
 #: By their classes: an alias is known once the distribution is installed.
@@ -147,10 +148,30 @@ def test_a_foreign_ramp_needs_no_crds(tmp_path: Path) -> None:
         assert (frame.meta.cal_step.linearity, frame.meta.ref_file.gain.name) == ("SKIPPED", "2.0")
     fit("fit", path, "--read-time", "0.25", "--gain", "2", "--readnoise", "5", "--output", tmp_path / "frame.fits")
     same_frame(tmp_path / "made" / "foreign-L1-raw.fits", tmp_path / "frame.fits")
-    for arguments, reason in ((["--read_time=0.25"], "No gain and no readnoise is known"), ([], "--read-time")):
-        failed = strun(READOUT, path, *arguments, folder=tmp_path)
-        assert failed.returncode != 0
-        assert reason in failed.stderr + failed.stdout
+
+
+def test_bad_input_ends_strun_with_1_and_the_reason_without_a_traceback(tmp_path: Path, ramp: Path) -> None:
+    path = foreign(tmp_path / "foreign.fits")
+    for arguments, reason in (
+        ([path, "--read_time=0.25"], "No gain and no readnoise is known"),
+        ([path], "--read-time"),
+        ([tmp_path / "absent.fits"], "No such file or directory"),
+        ([ramp], "CRDS cannot choose references with CRDS_PATH='nowhere' CRDS_CONTEXT='': there is no cache."),
+    ):
+        failed = strun(READOUT, *arguments, folder=tmp_path, CRDS_PATH="nowhere")
+        assert failed.returncode == 1
+        # stpipe breaks lines into a box.
+        assert reason in " ".join(failed.stdout.split()), failed.stderr
+        assert "Traceback" not in failed.stderr + failed.stdout
+    assert not [*tmp_path.glob("*raw*")]
+
+
+def test_an_error_of_a_step_is_what_it_is_in_python_and_in_another_process(tmp_path: Path) -> None:
+    with pytest.raises(CorruptObject, match=r"absent\.fits") as found:
+        IrisReadout.call(str(tmp_path / "absent.fits"))
+    sent = pickle.loads(pickle.dumps(found.value))
+    assert (type(sent), str(sent)) == (CorruptObject, str(found.value))
+    assert type(found.value).__name__ == "CorruptObject"
 
 
 def test_steps_take_models_and_leave_them_as_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

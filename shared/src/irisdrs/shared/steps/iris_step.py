@@ -1,11 +1,16 @@
 """What all steps and pipelines of IRIS share: how stpipe opens, names, describes and saves their models."""
 
+import contextlib
 import copy
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from crds.core.exceptions import CrdsError
 from stpipe import Pipeline, Step
+from stpipe.exceptions import StpipeExitException
 
 from irisdrs.shared import data as datamodels
 from irisdrs.shared.crds import register
@@ -13,7 +18,7 @@ from irisdrs.shared.crds.names import is_reference_name
 from irisdrs.shared.crds.registration import OBSERVATORY
 from irisdrs.shared.data.fits import open_model, to_bytes
 from irisdrs.shared.data.models import ImageModel, IrisModel, ReferenceModel
-from irisdrs.shared.errors import Fatal, MissingReference, WrongShape
+from irisdrs.shared.errors import Fatal, IrisError, MissingReference, WrongShape
 
 Reference = TypeVar("Reference", bound=ReferenceModel)
 
@@ -27,6 +32,15 @@ class IrisStep(Step):
     spec = """
     output_ext = string(default='.fits')  # Default type of output
     """
+
+    def run(self, *args: Any) -> Any:
+        """As stpipe's; after an error of ours `strun` ends with 1 and without a traceback."""
+        try:
+            return super().run(*args)
+        except StpipeExitException:
+            raise  # from a step of a pipeline
+        except IrisError as error:
+            raise _ending_strun(type(error))(error.message, remedy=error.remedy) from error
 
     def image(self, source: Any) -> ImageModel:
         """A new image of what the step is given: own metadata, the same arrays until they are replaced.
@@ -90,8 +104,8 @@ class IrisStep(Step):
         """
         if self.get_ref_override(reference_file_type) is not None:
             return super().get_reference_file(input_file, reference_file_type)
-        register()
-        found = super().get_reference_file(input_file, reference_file_type)
+        with _asking_crds():
+            found = super().get_reference_file(input_file, reference_file_type)
         if found != "N/A":
             _check_place(found)
         return found
@@ -156,6 +170,39 @@ class IrisPipeline(IrisStep, Pipeline):
     """A pipeline of IRIS: its `process` is the list of its steps, in order."""
 
     def _precache_references(self, input_file: Any) -> None:
-        if any(self.get_ref_override(kind) is None for kind in self.reference_file_types):
-            register()
-        super()._precache_references(input_file)
+        by_crds = any(self.get_ref_override(kind) is None for kind in self.reference_file_types)
+        with _asking_crds() if by_crds else contextlib.nullcontext():
+            super()._precache_references(input_file)
+
+
+@contextlib.contextmanager
+def _asking_crds() -> Iterator[None]:
+    """Let the `crds` client know the observatory; without a cache or a context it ends the process, or fails.
+
+    Raises
+    ------
+    MissingReference
+        Instead.
+    """
+    register()
+    try:
+        yield
+    except (CrdsError, SystemExit) as error:
+        reason = "there is no cache" if isinstance(error, SystemExit) else error
+        where = " ".join(f"{name}={os.environ.get(name, '')!r}" for name in ("CRDS_PATH", "CRDS_CONTEXT"))
+        raise MissingReference(
+            f"CRDS cannot choose references with {where}: {reason}.",
+            remedy="Set CRDS_PATH to a CRDS cache, CRDS_CONTEXT to none or one of its own, or override each reference.",
+        ) from error
+
+
+def _ending_strun(kind: type[IrisError]) -> Any:
+    """An error's class that `strun` knows as well: who calls a step from Python catches the same as ever.
+
+    It crosses the boundary of a process as what it was.
+    """
+
+    def reduced(self: IrisError) -> tuple[object, ...]:
+        return IrisError.__reduce__(kind(self.message, remedy=self.remedy))
+
+    return type(kind.__name__, (kind, StpipeExitException), {"exit_status": 1, "__reduce__": reduced})
