@@ -247,6 +247,7 @@ def test_bad_input_ends_the_command_with_1_and_the_reason(tmp_path: Path) -> Non
         ([ramp, *FOREIGN[2:]], "--read-time"),
         ([ramp, *FOREIGN[:4]], "No readnoise is known"),
         ([ramp, *FOREIGN, "--gain", "two"], "neither a file nor a number"),
+        ([ramp, *FOREIGN, "--mode", "MCDS"], "Give --group-reads 2, or fewer"),
         ([ramp, *FOREIGN, "--mode", "MCDS", "--group-reads", "3"], "do not fit"),
         ([ramp, *FOREIGN, "--reject-reads", seeing, "--maximum", "0.8"], "rejects all 4 reads"),
         ([ramp, *FOREIGN, "--reject-reads", seeing], "without a bound"),
@@ -258,6 +259,7 @@ def test_bad_input_ends_the_command_with_1_and_the_reason(tmp_path: Path) -> Non
         result = run("fit", *arguments, "--output", tmp_path / "never.fits")
         assert isinstance(result.exception, Fatal), (arguments, result.output)
         assert reason in str(result.exception)
+        assert result.exception.remedy, "says what to do"
         assert not (tmp_path / "never.fits").exists()
     command = [sys.executable, "-c", "from irisdrs.shared.cli import main; main()", "readout", "fit", str(short)]
     ended = subprocess.run([*command, *FOREIGN], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -293,4 +295,5 @@ async def test_says_what_is_wrong_with_what_it_was_given(bench: Any, tmp_path: P
         result = run("fit", *given, *options, "--output", tmp_path / "never.fits")
         assert isinstance(result.exception, error)
         assert words in str(result.exception)
+        assert result.exception.remedy
         assert not (tmp_path / "never.fits").exists()

@@ -173,8 +173,9 @@ def test_reads_that_are_not_of_one_exposure_say_so(bench: Any, tmp_path: Path) -
         ([reads[0], tmp_path / "damaged.fits"], CorruptObject, "damaged.fits: Cannot read the read"),
         ([foreign(tmp_path / "a.fits"), reads[0]], CorruptObject, "a.fits: "),
     ):
-        with pytest.raises(error, match=words):
+        with pytest.raises(error, match=words) as found:
             open_exposure(given)
+        assert found.value.remedy, words
     with pytest.raises(Fatal, match="know their times"):
         open_exposure(reads[:2], 0.72)
 
@@ -312,8 +313,9 @@ def test_references_that_cannot_be_say_so(tmp_path: Path) -> None:
         (good | {"gain": short}, CorruptObject, "short.fits: "),
     ]
     for given, error, words in cases:
-        with pytest.raises(error, match=words):
+        with pytest.raises(error, match=words) as found:
             calibration_of(given, exposure(), 0)
+        assert found.value.remedy
     for number in (1e-45, 0.9e-6, 1.1e9, 1e38):
         with pytest.raises(Fatal, match=r"The gain of no pixel lies between 1e-06 and 1e\+09 electrons per DN"):
             calibration_of(good | {"gain": number}, exposure(), 0)

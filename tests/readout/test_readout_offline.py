@@ -267,17 +267,17 @@ def test_what_is_chosen_when_nothing_is_said() -> None:
 @pytest.mark.parametrize(
     ("choices", "reason"),
     [
-        (Choices(Mode.CDS, RampEstimator.FIXSEN), "fixsen is an estimator of UTR, not of CDS"),
-        (Choices(Mode.UTR, group_reads=2), "for MCDS alone"),
-        (Choices(Mode.MCDS), "needs the number of reads"),
-        (Choices(Mode.SINGLE, jumps=JumpTest.LIKELIHOOD), "no jump test with single"),
-        (Choices(Mode.UTR, RampEstimator.OPTIMAL, jumps=JumpTest.TWO_POINT), "no jump test with optimal"),
-        (Choices(Mode.CDS, jump_sigma=4.0), "a limit, but no jump test"),
-        (Choices(Mode.UTR, jump_sigma=np.inf), "inf sigma is no limit"),
+        (Choices(Mode.CDS, RampEstimator.FIXSEN), "fixsen is an estimator of UTR, not of CDS.* --mode UTR"),
+        (Choices(Mode.UTR, group_reads=2), "for MCDS alone.* --mode MCDS"),
+        (Choices(Mode.MCDS), "needs the number of reads in a group. Give --group-reads 6"),
+        (Choices(Mode.SINGLE, jumps=JumpTest.LIKELIHOOD), "no jump test with single. Leave out --jumps.$"),
+        (Choices(Mode.UTR, RampEstimator.OPTIMAL, jumps=JumpTest.TWO_POINT), "with optimal.* --estimator likelihood"),
+        (Choices(Mode.CDS, jump_sigma=4.0), "a limit, but no jump test.* --jumps two-point"),
+        (Choices(Mode.UTR, jump_sigma=np.inf), "inf sigma is no limit.* --jump-threshold between 0 and"),
         (Choices(Mode.UTR, jump_sigma=np.nan), "nan sigma is no limit"),
         (Choices(Mode.UTR, jump_sigma=1e300), r"1e\+300 sigma is no limit"),
         (Choices(Mode.UTR, jump_sigma=-4.0), "-4.0 sigma is no limit"),
-        (Choices(Mode.SINGLE, weights=RampWeights.VARIANCE), "added by time with single"),
+        (Choices(Mode.SINGLE, weights=RampWeights.VARIANCE), "added by time with single. Leave out --coadd.$"),
     ],
 )
 def test_choices_that_do_not_go_together_say_why(choices: Choices, reason: str) -> None:
@@ -288,19 +288,22 @@ def test_choices_that_do_not_go_together_say_why(choices: Choices, reason: str) 
 def test_too_few_reads_say_so(processor: Processor, tmp_path: Path) -> None:
     one = exposure(straight()[:1], times=TIMES[:1])
     for choices in (Choices(Mode.UTR), Choices(Mode.UTR, RampEstimator.OPTIMAL), Choices(Mode.CDS)):
-        with pytest.raises(Fatal, match="A slope needs two reads"):
+        with pytest.raises(Fatal, match=r"A slope needs two reads.* --mode SINGLE"):
             sample(processor, one, detector(SHAPE), settled(choices, 1))
-    with pytest.raises(Fatal, match="Two groups of 7 reads do not fit into the 12 reads"):
+    with pytest.raises(Fatal, match=r"Two groups of 7 reads do not fit into the 12 reads.* --group-reads from 1 to 6"):
         sample(processor, exposure(straight()), detector(SHAPE), settled(Choices(Mode.MCDS, group_reads=7)))
     poor = table(tmp_path / "seeing.ecsv", (0, 1.4))
     with pytest.raises(Fatal, match="rejects all 12 reads"):
         leave_out(exposure(straight()), Rejection(reads=poor, maximum=0.8))
     nothing = leave_out(exposure(straight()), Rejection(intervals=poor, maximum=0.8))
     for choices in (Choices(Mode.UTR), Choices(Mode.CDS)):
-        with pytest.raises(Fatal, match="No interval between reads is left"):
+        with pytest.raises(Fatal, match=r"No interval between reads is left.*\. Loosen --minimum or --maximum"):
             sample(processor, nothing, detector(SHAPE), settled(choices))
-    for choices in (Choices(Mode.SINGLE), Choices(Mode.UTR, RampEstimator.OPTIMAL)):
-        with pytest.raises(Fatal, match="cannot leave out intervals"):
+    for choices, instead in (
+        (Choices(Mode.SINGLE), "--mode UTR"),
+        (Choices(Mode.UTR, RampEstimator.OPTIMAL), "--estimator likelihood"),
+    ):
+        with pytest.raises(Fatal, match=f"cannot leave out intervals.* Take {instead}, or --reject-reads"):
             sample(processor, nothing, detector(SHAPE), settled(choices))
     many = exposure(*[straight()[:2]] * 256, times=TIMES[:2])
     with pytest.raises(Fatal, match="256 ramps cannot be added"):

@@ -42,7 +42,7 @@ def open_exposure(files: Sequence[Path], read_time_s: float | None = None, reset
     if len(files) == 1 and files[0].is_file() and _is_ramp(files[0]):
         return of_ramp(timed(open_ramp(files[0]), read_time_s, resets))
     if read_time_s is not None or resets:
-        raise Fatal("Reads of IRIS know their times.", remedy="Leave out the time of a read and of the reset.")
+        raise Fatal("Reads of IRIS know their times.", remedy="Leave out --read-time and --reset-time.")
     return _of_reads(files)
 
 

@@ -128,7 +128,7 @@ class ExposureReads:
                     raise Fatal(
                         f"The times of the reads of ramp {number} {what}: reads {max(k, 1)} and {k + 1} end "
                         f"{times[max(k - 1, 0)]} s and {times[k]} s after the reset.",
-                        remedy="Look at the headers, or give the time from one read to the next.",
+                        remedy="Look at the headers; of a ramp in one file --read-time goes before them.",
                     )
 
     @property
@@ -191,14 +191,18 @@ class Rejection:
             If a table has no bound, or a bound no table.
         """
         if np.isnan(self.minimum) or np.isnan(self.maximum):
-            raise Fatal("A bound is no number.", remedy="Give a number as the minimum or the maximum.")
+            raise Fatal("A bound is no number.", remedy="Give a number as --minimum or --maximum.")
         bounded = np.isfinite(self.minimum) or np.isfinite(self.maximum)
         if (self.reads or self.intervals) and not bounded:
-            raise Fatal("A table of telemetry rejects nothing without a bound.", remedy="Give a minimum or a maximum.")
+            raise Fatal("A table of telemetry rejects nothing without a bound.", remedy="Give --minimum or --maximum.")
         if bounded and not (self.reads or self.intervals):
-            raise Fatal("There is a bound, but no table of telemetry.", remedy="Name a table that it holds for.")
+            raise Fatal(
+                "There is a bound, but no table of telemetry.", remedy="Name one: --reject-reads or --reject-intervals."
+            )
         if self.minimum > self.maximum:
-            raise Fatal(f"No value lies between {self.minimum} and {self.maximum}.", remedy="Swap the two bounds.")
+            raise Fatal(
+                f"No value lies between {self.minimum} and {self.maximum}.", remedy="Swap --minimum and --maximum."
+            )
 
 
 def leave_out(exposure: ExposureReads, rejection: Rejection) -> ExposureReads:
@@ -215,7 +219,7 @@ def leave_out(exposure: ExposureReads, rejection: Rejection) -> ExposureReads:
     if (rejection.reads or rejection.intervals) and not np.isfinite([ramp.reset_s for ramp in ramps]).all():
         raise Fatal(
             f"Telemetry rejects reads by their time, and the resets of {len(ramps)} ramps are not known.",
-            remedy="Give the time of the reset of every ramp, in their order.",
+            remedy="Give --reset-time for every ramp, in their order.",
         )
     if rejection.reads is not None:
         table = read_telemetry(rejection.reads, exposure.reset)
@@ -230,7 +234,7 @@ def leave_out(exposure: ExposureReads, rejection: Rejection) -> ExposureReads:
     if not any(ramp.use_read.any() for ramp in ramps):
         raise Fatal(
             " ".join((f"Telemetry rejects all {exposure.number} reads.", *warnings)),
-            remedy="Look at the bounds and the table.",
+            remedy="Look at the table, and at --minimum and --maximum.",
         )
     return replace(exposure, ramps=tuple(ramps), warnings=(*exposure.warnings, *warnings))
 

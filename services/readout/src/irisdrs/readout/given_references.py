@@ -85,7 +85,10 @@ def calibration_of(given: Mapping[str, Given], exposure: ExposureReads, border: 
         )
     shape = exposure.shape if exposure.window is None else _shape(given["mask"])
     if 2 * border >= min(shape):
-        raise Fatal(f"{border} reference pixels on each edge leave nothing of {shape[0]} x {shape[1]} pixels.")
+        raise Fatal(
+            f"{border} reference pixels on each edge leave nothing of {shape[0]} x {shape[1]} pixels.",
+            remedy="Give fewer with --reference-pixels, 0 for none.",
+        )
     planes = {kind: _planes(kind, found, shape) for kind, found in given.items()}
     nothing = np.zeros(shape, np.uint32)
     identity = np.zeros((COEFFICIENTS, *shape), np.float32)
@@ -111,23 +114,27 @@ def _check_usable(calibration: Calibration) -> None:
     dq = calibration.dq[calibration.science]
     if dq.size == 0:
         return  # a window of reference pixels alone
-    for flag, what in (
-        (Quality.NO_LIN_CORR, "The linearity coefficients of no pixel are finite numbers"),
-        (Quality.NO_GAIN_VALUE, "The gain of no pixel is a positive number"),
-        (Quality.DO_NOT_USE, "No pixel has a gain, a read noise and no flag against its use"),
+    for flag, what, options in (
+        (Quality.NO_LIN_CORR, "The linearity coefficients of no pixel are finite numbers", "--nonlincoeff"),
+        (Quality.NO_GAIN_VALUE, "The gain of no pixel is a positive number", "--gain"),
+        (
+            Quality.DO_NOT_USE,
+            "No pixel has a gain, a read noise and no flag against its use",
+            "--gain, --readnoise and --mask",
+        ),
     ):
         if (dq & np.uint32(flag)).all():
-            raise Fatal(f"{what}.", remedy="Look at the reference files.")
+            raise Fatal(f"{what}.", remedy=f"Look at what is given with {options}, or comes from CRDS.")
     usable = (dq & np.uint32(Quality.DO_NOT_USE)) == 0
-    for plane, what, unit in (
-        (calibration.gain, "gain", "electrons per DN"),
-        (calibration.read_noise, "read noise", "DN"),
+    for plane, what, unit, option in (
+        (calibration.gain, "gain", "electrons per DN", "gain"),
+        (calibration.read_noise, "read noise", "DN", "readnoise"),
     ):
         known = plane[calibration.science][usable]
         if not ((known >= SMALLEST) & (known <= LARGEST)).any():
             raise Fatal(
                 f"The {what} of no pixel lies between {SMALLEST:g} and {LARGEST:g} {unit}.",
-                remedy="Look at the number or the file that you gave.",
+                remedy=f"Look at the number or the file of --{option}, or what comes from CRDS.",
             )
 
 
@@ -152,7 +159,7 @@ def _planes(kind: str, found: Given, shape: tuple[int, int]) -> dict[str, NDArra
             name = found.name if isinstance(found, Path) else f"The {kind} model"
             raise MissingReference(
                 f"{name} is of {' x '.join(map(str, array.shape[-2:]))} pixels, the reads of {shape[0]} x {shape[1]}.",
-                remedy="Give a reference of the reads' format.",
+                remedy=f"Give one of the reads' format with --{kind}.",
             )
     return planes
 
@@ -189,5 +196,7 @@ def _of_image(kind: str, pixels: NDArray[Any]) -> dict[str, NDArray[Any]]:
         planes = pixels.astype(np.float32)
         return {"coeffs": from_iris_readout(planes) if len(planes) == IRIS_READOUT_PLANES else planes}
     if pixels.ndim != 2:
-        raise CorruptObject(f"It has {pixels.ndim} axes, a {kind} reference has two.")
+        raise CorruptObject(
+            f"It has {pixels.ndim} axes, a {kind} reference has two.", remedy="Give an image of rows and columns."
+        )
     return {"dq": pixels.astype(np.uint32)} if kind == "mask" else {"data": pixels.astype(np.float32)}

@@ -13,4 +13,4 @@ def about(path: Path) -> Iterator[None]:
     try:
         yield
     except Fatal as error:
-        raise type(error)(f"{path}: {error.message}", remedy=error.remedy) from error
+        raise type(error)(f"{path}: {error.message}", remedy=error.remedy or "Is it the right file?") from error

@@ -33,6 +33,10 @@ JUMP_SIGMA = {JumpTest.LIKELIHOOD: 4.5, JumpTest.TWO_POINT: 4.0}
 MAX_JUMP_SIGMA = 1e6
 
 
+#: What to do when too few reads are left for a slope.
+_MORE_READS = "A slope needs two reads of a ramp: give or keep more of them, or take --mode SINGLE."
+
+
 class RampEstimator(StrEnum):
     """How the reads of a ramp become a rate in mode UTR."""
 
@@ -113,19 +117,49 @@ def settle(choices: Choices, exposure: ExposureReads) -> Choices:
     own = exposure.group_reads if choices.mode is Mode.MCDS else None
     chosen = replace(choices, estimator=estimator, group_reads=choices.group_reads or own)
     jumps = choices.jumps or (JumpTest.LIKELIHOOD if estimator is RampEstimator.LIKELIHOOD else JumpTest.NONE)
-    _refuse(estimator is not None and not utr, f"{estimator} is an estimator of UTR, not of {choices.mode}.")
-    _refuse(chosen.group_reads is not None and choices.mode is not Mode.MCDS, "Groups of reads are for MCDS alone.")
-    _refuse(chosen.group_reads is None and choices.mode is Mode.MCDS, "MCDS needs the number of reads in a group.")
-    _refuse(jumps is not JumpTest.NONE and chosen.streamed, f"There is no jump test with {chosen.name}.")
-    _refuse(choices.jump_sigma is not None and jumps is JumpTest.NONE, "There is a limit, but no jump test.")
-    sigma = choices.jump_sigma
-    _refuse(sigma is not None and not 0 < sigma <= MAX_JUMP_SIGMA, f"{sigma} sigma is no limit of a jump test.")
-    _refuse(choices.weights is RampWeights.VARIANCE and chosen.streamed, f"Ramps are added by time with {chosen.name}.")
+    _check(replace(chosen, jumps=jumps), reads)
     return replace(
         chosen,
         jumps=jumps,
         jump_sigma=choices.jump_sigma or JUMP_SIGMA.get(jumps),
         weights=choices.weights or (RampWeights.TIME if chosen.streamed else RampWeights.VARIANCE),
+    )
+
+
+def _check(choices: Choices, reads: int) -> None:
+    """Refuse choices that do not go together, for ramps of so many reads."""
+    mcds, jumps, sigma = choices.mode is Mode.MCDS, choices.jumps is not JumpTest.NONE, choices.jump_sigma
+    exact = "" if choices.mode is Mode.SINGLE else ", or take --estimator likelihood"
+    _refuse(
+        choices.estimator is not None and choices.mode is not Mode.UTR,
+        f"{choices.estimator} is an estimator of UTR, not of {choices.mode}.",
+        "Leave out --estimator, or take --mode UTR.",
+    )
+    _refuse(
+        choices.group_reads is not None and not mcds,
+        "Groups of reads are for MCDS alone.",
+        "Leave out --group-reads, or take --mode MCDS.",
+    )
+    _refuse(
+        choices.group_reads is None and mcds,
+        "MCDS needs the number of reads in a group.",
+        f"Give --group-reads {max(reads // 2, 1)}, or fewer.",
+    )
+    _refuse(jumps and choices.streamed, f"There is no jump test with {choices.name}.", f"Leave out --jumps{exact}.")
+    _refuse(
+        sigma is not None and not jumps,
+        "There is a limit, but no jump test.",
+        "Leave out --jump-threshold, or name a test: --jumps two-point.",
+    )
+    _refuse(
+        sigma is not None and not 0 < sigma <= MAX_JUMP_SIGMA,
+        f"{sigma} sigma is no limit of a jump test.",
+        f"Give --jump-threshold between 0 and {MAX_JUMP_SIGMA:g}.",
+    )
+    _refuse(
+        choices.weights is RampWeights.VARIANCE and choices.streamed,
+        f"Ramps are added by time with {choices.name}.",
+        f"Leave out --coadd{exact}.",
     )
 
 
@@ -167,10 +201,10 @@ def sample(
         raise Fatal(
             f"No interval between reads is left: {exposure.used} of {exposure.number} reads are used, and "
             f"{exposure.rejected_intervals} intervals are rejected.",
-            remedy="A slope needs two reads of one ramp. Loosen the bounds, or take mode SINGLE.",
+            remedy=_MORE_READS if exposure.rejected_intervals == 0 else "Loosen --minimum or --maximum.",
         )
     if len(ramps) > MAX_RAMPS:
-        raise Fatal(f"{len(ramps)} ramps cannot be added at once.", remedy=f"Give at most {MAX_RAMPS}.")
+        raise Fatal(f"{len(ramps)} ramps cannot be added at once.", remedy=f"Give at most {MAX_RAMPS} of them.")
     settings = fit_settings(choices)
     for ramp in ramps:
         _check_groups(ramp, choices)
@@ -199,9 +233,9 @@ def fit_settings(choices: Choices) -> FitSettings:
     )
 
 
-def _refuse(wrong: bool, reason: str) -> None:
+def _refuse(wrong: bool, reason: str, remedy: str) -> None:
     if wrong:
-        raise Fatal(reason, remedy="Choose a mode, an estimator and options that go together.")
+        raise Fatal(reason, remedy=remedy)
 
 
 def _check_groups(ramp: RampReads, choices: Choices) -> None:
@@ -209,7 +243,7 @@ def _check_groups(ramp: RampReads, choices: Choices) -> None:
     if choices.mode is Mode.MCDS and not 1 <= group <= used // 2:
         raise Fatal(
             f"Two groups of {group} reads do not fit into the {used} reads of a ramp.",
-            remedy=f"Take groups of 1 to {used // 2} reads.",
+            remedy=f"Give --group-reads from 1 to {used // 2}." if used > 1 else _MORE_READS,
         )
 
 
@@ -259,6 +293,7 @@ def _folded(
     _refuse(
         exposure.rejected_intervals > 0,
         f"{choices.name} cannot leave out intervals between reads, only reads.",
+        f"Take {'--mode UTR' if choices.mode is Mode.SINGLE else '--estimator likelihood'}, or --reject-reads.",
     )
     used = [_used(ramp, choices.mode) for ramp in exposure.ramps]
     longest = max(exposure.ramps, key=lambda ramp: len(ramp.times_s)).times_s
@@ -266,7 +301,7 @@ def _folded(
     if max(map(len, used)) < least:
         raise Fatal(
             f"Too few reads are left: {exposure.used} of {exposure.number}.",
-            remedy="A slope needs two reads of a ramp.",
+            remedy=_MORE_READS,
         )
     weighting = Weighting.OPTIMAL if choices.estimator is RampEstimator.OPTIMAL else Weighting.LEAST_SQUARES
     options = FoldOptions(weighting, tuple(map(float, longest)), grow_saturation=choices.grow_saturation)

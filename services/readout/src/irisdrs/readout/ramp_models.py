@@ -43,7 +43,9 @@ def timed(ramp: RampModel, read_time_s: float | None, resets: Sequence[str]) -> 
         made.read_times = times
     if resets:
         if len(resets) != ramps:
-            raise Fatal(f"{len(resets)} resets are given for {ramps} ramps.", remedy="Give the reset of every ramp.")
+            raise Fatal(
+                f"{len(resets)} resets are given for {ramps} ramps.", remedy="Give --reset-time once for each ramp."
+            )
         dates = [_date(text) for text in resets]
         made.reset_times = np.array([(date - dates[0]).total_seconds() for date in dates])
         made.meta.observation.date = f"{dates[0]:%Y-%m-%d}"
@@ -61,7 +63,9 @@ def of_ramp(ramp: RampModel) -> ExposureReads:
     """
     shape = _shape(ramp)
     if not ramp.hasattr("read_times"):
-        raise Fatal("The ramp has no times of its reads.", remedy="Give the time from one read to the next.")
+        raise Fatal(
+            "The ramp has no times of its reads.", remedy="Give the time from one read to the next: --read-time."
+        )
     meta = ramp.meta
     resets = ramp.reset_times if ramp.hasattr("reset_times") else np.array([0.0] + [np.nan] * (shape[0] - 1))
     ramps = tuple(_ramp(ramp, index, float(resets[index])) for index in range(shape[0]))
@@ -138,7 +142,9 @@ def _shape(ramp: RampModel) -> tuple[int, int, int, int]:
         If they do not.
     """
     if np.ndim(ramp.data) != 4:
-        raise CorruptObject("The ramp has no image of ramps, reads, rows and columns.")
+        raise CorruptObject(
+            "The ramp has no image of ramps, reads, rows and columns.", remedy="Give the reads: `iris readout pack`."
+        )
     ramps, reads, rows, columns = ramp.data.shape
     expected = {
         "read_times": (ramps, reads),
@@ -148,7 +154,10 @@ def _shape(ramp: RampModel) -> tuple[int, int, int, int]:
     }
     for name, shape in expected.items():
         if ramp.hasattr(name) and np.shape(getattr(ramp, name)) != shape:
-            raise CorruptObject(f"The ramp's {name} are not those of {ramps} ramps of {reads} reads.")
+            raise CorruptObject(
+                f"The ramp's {name} are not those of {ramps} ramps of {reads} reads.",
+                remedy="Pack the reads again: `iris readout pack`.",
+            )
     return ramps, reads, rows, columns
 
 
@@ -172,7 +181,9 @@ def _date(text: str) -> datetime:
         found = datetime.fromisoformat(text)
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError) as error:  # overflow: a zone moves it out of the calendar
-        raise Fatal(f"{text} is no time of a reset.", remedy="Write it as 2034-08-01T05:00:00.000 (UTC).") from error
+        raise Fatal(
+            f"{text} is no time of a reset.", remedy="Write it as --reset-time 2034-08-01T05:00:00.000 (UTC)."
+        ) from error
 
 
 def _said(value: Any) -> Any:

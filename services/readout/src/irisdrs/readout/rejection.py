@@ -176,6 +176,6 @@ def _seconds(column: Any, reset: datetime | None) -> NDArray[np.float64]:
         unit = units.s if column.unit is None else column.unit
         return np.asarray(np.ma.filled(np.ma.asarray(column, np.float64), np.nan) * unit.to(units.s))
     if reset is None:
-        raise ValueError("its times are dates, and the time of the reset is not known")
+        raise ValueError("its times are dates, and the time of the reset is not known (--reset-time)")
     dates = column if isinstance(column, Time) else Time(list(column), scale="utc")
     return np.asarray((dates - Time(reset, scale="utc")).to_value(units.s), np.float64)

@@ -64,14 +64,17 @@ def _ask_crds(
     register()
     context = context or context_in_force(Cache(cache.absolute()))
     if context is None:
-        raise MissingReference(f"The CRDS cache {cache} holds no context.", remedy="Is it the right folder?")
+        raise MissingReference(f"The CRDS cache {cache} holds no context.", remedy="Name another with --crds-path.")
     load_context(Cache(cache.absolute()).mappings, context)  # the client itself hands out whatever a mapping names
     header = {name.upper(): value for name, value in parameters.items()}
     try:
         with CRDS_LOCK, _environment(client_environment(cache)), _nothing_remembered():
             answers = crds.getreferences(header, reftypes=wanted, context=context, observatory=OBSERVATORY)
     except (Exception, SystemExit) as error:
-        raise MissingReference(f"CRDS cannot choose {', '.join(wanted)} under {context}: {error}") from error
+        raise MissingReference(
+            f"CRDS cannot choose {', '.join(wanted)} under {context}: {error}",
+            remedy="Look at --crds-path and --context, or give files of your own.",
+        ) from error
     missing = [kind for kind in wanted if not Path(answers[kind]).is_file()]
     if missing:
         raise MissingReference(

@@ -59,14 +59,19 @@ def _check_plain(stream: BinaryIO) -> None:
     stream.seek(0)
     for magic, name in _COMPRESSED.items():
         if begin.startswith(magic):
-            raise CorruptObject(f"The file is compressed by {name}", remedy="Unpack it, and give the FITS file itself.")
+            raise CorruptObject(
+                f"The file is compressed by {name}.", remedy="Unpack it, and give the FITS file itself."
+            )
 
 
 def check_size(last: Any, size: int) -> None:
     """Compare the size of the file with where its last HDU should end."""
     info = last.fileinfo()
     if size != info["datLoc"] + info["datSpan"]:
-        raise CorruptObject(f"The file has {size} bytes, its headers say {info['datLoc'] + info['datSpan']}")
+        raise CorruptObject(
+            f"The file has {size} bytes, its headers say {info['datLoc'] + info['datSpan']}.",
+            remedy="Copy it anew: it is cut short or damaged.",
+        )
 
 
 def check_unpacked(hdus: fits.HDUList) -> None:
@@ -103,7 +108,9 @@ def readable(what: str) -> Iterator[None]:
     except (MemoryError, SystemError):
         raise  # says nothing of the bytes: the same file may be read in a moment
     except Exception as error:  # damaged bytes raise anything: OSError, KeyError, struct.error ...
-        raise CorruptObject(f"Cannot read {what}: {type(error).__name__}: {error}") from error
+        raise CorruptObject(
+            f"Cannot read {what}: {type(error).__name__}: {error}.", remedy="Is it the right file, and a whole one?"
+        ) from error
 
 
 def written(hdus: fits.HDUList) -> bytes:

@@ -36,4 +36,4 @@ def first_image(source: bytes | Path) -> NDArray[Any]:
         for hdu in hdus:
             if hdu.is_image and hdu.shape:
                 return np.asarray(hdu.data, dtype=hdu.data.dtype.newbyteorder("="))
-        raise CorruptObject("The file has no image")
+        raise CorruptObject("The file has no image.", remedy="Is it the right file?")

@@ -104,11 +104,16 @@ def _times(times: Any, shape: tuple[int, ...], source: Path) -> NDArray[np.float
     """Times of reads, s (integration, read)."""
     found = np.asarray(times.data, np.float64)
     if found.shape not in (shape, shape[1:]):
-        raise CorruptObject(f"{source} has times of {found.shape}, and {shape} integrations and reads.")
+        raise CorruptObject(
+            f"{source} has times of {found.shape}, and {shape} integrations and reads.",
+            remedy="Correct READTIMES, or remove it and give --read-time.",
+        )
     try:
         factor = units.Unit(times.header.get("BUNIT", "s")).to(units.s)
     except (ValueError, TypeError, units.UnitConversionError) as error:
-        raise CorruptObject(f"The unit of the times in {source} is none of time: {error}.") from error
+        raise CorruptObject(
+            f"The unit of the times in {source} is none of time: {error}.", remedy="Correct BUNIT: s or ms."
+        ) from error
     return np.asarray(np.broadcast_to(found, shape) * factor, np.float64)
 
 
