@@ -268,6 +268,29 @@ def test_bad_input_ends_the_command_with_1_and_the_reason(tmp_path: Path) -> Non
     assert "Traceback" not in ended.stderr
 
 
+def test_the_summary_for_people_is_rounded_and_its_paths_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    ramp = ramp_file(tmp_path / "ramp.fits", np.array([1000, 1100, 1201])[:, None, None] + np.zeros((3, 4, 4), int))
+    gain = tmp_path / "a-long-name-of-a-file-that-no-narrow-terminal-has-room-for.fits"
+    fits.PrimaryHDU(np.full((4, 4), 2.0)).writeto(gain)
+    output = tmp_path / "frame.fits"
+    given = ["fit", ramp, "--read-time", "0.3", "--gain", gain, "--readnoise", "6", "--mode", "CDS"]
+    lines = run(*given, "--output", output).stdout.splitlines()
+    assert lines[-1] == str(output)
+    assert f"references          gain {gain}" in lines
+    assert f"{'':20}readnoise 6.0" in lines
+    assert "median rate (DN/s)  335" in lines
+    assert not [line for line in lines if line.startswith(("exposure", "warnings", "output"))], "there is none"
+    said = json.loads(run(*given, "--output", tmp_path / "again.fits", "--json").stdout)
+    # Both are exact: 201 DN in 0.6 s, and the variance of both reads and of half a photon for each electron.
+    assert said["median_rate_dn_s"] == pytest.approx(335, rel=1e-6)
+    error = np.sqrt(2 * 6**2 + 201 / 2) / 0.6
+    assert said["median_err_dn_s"] == pytest.approx(error, rel=1e-5)
+    assert f"median err (DN/s)   {error:.5g}" in lines
+
+
 def test_the_help_has_examples() -> None:
     shown = run("fit", "--help").output
     for words in ("iris readout fit reads/", "--reject-intervals", "--read-time", "foreign"):

@@ -4,17 +4,15 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import uuid4
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-from irisdrs.readout.backend import Processor, RateFrame
+from irisdrs.readout.backend import Processor
 from irisdrs.readout.calibration import REFERENCE_TYPES
 from irisdrs.readout.coadding import RampWeights
 from irisdrs.readout.exposure_files import open_exposure
@@ -23,11 +21,11 @@ from irisdrs.readout.fitting import JumpTest
 from irisdrs.readout.given_references import Given, border_of, calibration_of
 from irisdrs.readout.offline import Choices, RampEstimator, sample, settle
 from irisdrs.readout.offline_frame import frame_model, reads_used, steps_done
+from irisdrs.readout.offline_summary import as_text, summary
 from irisdrs.readout.ramp_models import to_ramp
 from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.data.fits import to_bytes
 from irisdrs.shared.errors import Fatal
-from irisdrs.shared.quality import Quality
 
 Files = Annotated[
     list[Path],
@@ -164,7 +162,8 @@ def fit(
             getattr(model.meta.ref_file, kind).name = _name_of(found, kind in by_hand)
         model.meta.ref_file.crds.context_used = crds_context
         write_new(output, to_bytes(model))
-    _say(_summary(arrays, exposure, choices, steps, given, output), as_json)
+    facts = summary(arrays, exposure, choices, steps, given, output)
+    typer.echo(json.dumps(facts) if as_json else as_text(facts))
 
 
 def pack(
@@ -249,49 +248,3 @@ def _name_of(found: Given, by_hand: bool) -> str:
     if not isinstance(found, Path):
         return str(found)
     return found.name if by_hand else f"crds://{found.name}"
-
-
-def _summary(
-    arrays: RateFrame,
-    exposure: ExposureReads,
-    choices: Choices,
-    steps: Mapping[str, str],
-    given: Mapping[str, Given],
-    output: Path,
-) -> dict[str, Any]:
-    good: NDArray[np.bool_] = (arrays.dq & np.uint32(Quality.DO_NOT_USE)) == 0
-    return {
-        "exposure": str(exposure.identity) if exposure.identity else None,
-        "output": str(output),
-        "mode": str(choices.mode),
-        "estimator": choices.name,
-        "jumps": str(choices.jumps),
-        "ramps": len(exposure.ramps),
-        "reads_used": reads_used(exposure, choices),
-        "reads_expected": exposure.expected,
-        "reads_missing": exposure.expected - exposure.number,
-        "reads_rejected": exposure.number - exposure.used,
-        "intervals_rejected": exposure.rejected_intervals,
-        "warnings": list(exposure.warnings),
-        "median_rate_dn_s": float(np.median(arrays.data[good])) if good.any() else None,
-        "median_err_dn_s": float(np.median(arrays.err[good])) if good.any() else None,
-        "saturated_fraction": arrays.saturated_fraction,
-        "usable_fraction": float(good.mean()),
-        "steps_done": [step for step, status in steps.items() if status == "COMPLETE"],
-        "steps_not_done": [step for step, status in steps.items() if status == "SKIPPED"],
-        "references": {kind: str(found) for kind, found in given.items()},
-    }
-
-
-def _say(facts: Mapping[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(facts))
-        return
-    table = Table(show_header=False)
-    for name, value in facts.items():
-        if isinstance(value, list):
-            value = ", ".join(value)
-        elif isinstance(value, dict):
-            value = "\n".join(f"{kind} {found}" for kind, found in value.items())
-        table.add_row(name.replace("_", " "), "" if value is None else str(value))
-    Console().print(table)
