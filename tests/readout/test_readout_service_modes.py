@@ -106,7 +106,7 @@ def take(tmp_path: Path, processor: Processor) -> Callable[..., Any]:
 def _references(home: Path, sampling: Sampling) -> str:
     """References of a simulated detector, but for its linearity; gives the context."""
     truth = DetectorTruth(Detector.IMG1, sampling.shape, seed=1)
-    files = write_references(home, [truth], "H", sampling.mode, sampling.ramp_time_s, NIGHT)
+    files = write_references(home, [truth], "H", sampling.ramp_time_s, NIGHT)
     (curve,) = (path for path in files if "nonlincoeff" in path.name)
     with open_model(curve.read_bytes(), NonlinCoeffModel) as model:
         identity = np.zeros_like(np.asarray(model.coeffs))

@@ -74,12 +74,17 @@ def test_strun_gives_the_frame_of_the_command_and_image2_takes_it(
     command = tmp_path / "frame.fits"
     fit("fit", ramp, "--crds-path", exposure[2], "--context", bench.plan.crds_context, "--output", command)
     same_frame(made, command)
-    reduced = strun(IMAGE, made, f"--output_dir={tmp_path}/image", folder=tmp_path, **crds)
-    assert reduced.returncode == 0, reduced.stderr
-    (image,) = (tmp_path / "image").iterdir()
-    with fits.open(image) as hdus:
-        assert hdus[0].header["PRODID"].endswith("-L2-image")
-        assert np.isfinite(hdus["SCI"].data).mean() > 0.5
+    again = tmp_path / "again.fits"
+    fit("fit", ramp, "--mode", "CDS", "--crds-path", exposure[2], "--output", again)
+    for frame, mode in ((made, "UTR"), (again, "CDS")):
+        reduced = strun(IMAGE, frame, f"--output_dir={tmp_path}/{mode}", folder=tmp_path, **crds)
+        assert reduced.returncode == 0, reduced.stderr
+        assert "ErfaWarning" not in reduced.stderr
+        (image,) = (tmp_path / mode).iterdir()
+        with fits.open(image) as hdus:
+            assert hdus[0].header["PRODID"].endswith("-L2-image")
+            assert hdus[0].header["SAMPMODE"] == mode
+            assert np.isfinite(hdus["SCI"].data).mean() > 0.5
 
 
 def test_parameters_of_the_steps_are_the_options_of_the_command(

@@ -7,7 +7,7 @@ import pytest
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.crds.library import Library
 from irisdrs.shared.errors import MissingReference
-from irisdrs.shared.testing.references import write_reference, write_references
+from irisdrs.shared.testing.references import HEADER, write_reference, write_references
 
 GAIN = {
     "META.INSTRUMENT.NAME": "IRIS",
@@ -27,3 +27,14 @@ def test_two_caches_with_a_context_of_the_same_name_are_kept_apart(tmp_path: Pat
     assert (found["gain"].is_relative_to(whole), under) == (True, context)
     with pytest.raises(MissingReference):
         Library({}, small, context).choose(GAIN, ["gain"])
+
+
+def test_a_reference_of_any_mode_serves_all_and_gives_way_to_one_of_the_mode(tmp_path: Path) -> None:
+    """So old caches, whose references name a mode, may be added to."""
+    own = write_reference(tmp_path / "own.fits", "readnoise", SAMPMODE="UTR")
+    any_mode = write_reference(tmp_path / "any.fits", "readnoise", SAMPMODE="N/A")
+    build_context(tmp_path / "cache", [own, any_mode])
+    library = Library({}, tmp_path / "cache")
+    for mode, file in (("UTR", own), ("SINGLE", any_mode), ("CDS", any_mode), ("MCDS", any_mode)):
+        found, _ = library.choose(HEADER | {"meta.exposure.sampling_mode": mode}, ["readnoise"])
+        assert found["readnoise"].read_bytes() == file.read_bytes()

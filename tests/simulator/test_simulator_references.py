@@ -10,7 +10,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from irisdrs.shared.crds.context import build_context
-from irisdrs.shared.identifiers import Detector, SamplingMode
+from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.quality import Quality
 from irisdrs.simulator.detector import DetectorTruth
 from irisdrs.simulator.references import write_references
@@ -21,7 +21,7 @@ TYPES = ["dark", "flat", "mask", "nonlincoeff", "saturation", "gain", "readnoise
 
 
 def _write(directory: Path) -> list[Path]:
-    return write_references(directory, TRUTHS, "H", SamplingMode.UTR, 8 * 0.72, NIGHT)
+    return write_references(directory, TRUTHS, "H", 8 * 0.72, NIGHT)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_headers_hold_what_crds_matches(written: list[Path]) -> None:
     assert header["INSTRUME"] == "IRIS"
     assert header["DETECTOR"] == "IMG1"
     assert header["REFTYPE"] == "dark"
-    assert header["SAMPMODE"] == "UTR"
+    assert header["SAMPMODE"] == _planes(written, "readnoise")[1]["SAMPMODE"] == "N/A"
     assert float(header["RAMPINTT"]) == pytest.approx(5.76)
     assert header["SARRMODE"] == "FULL"
     assert header["USEAFTER"] == "2034-08-01T00:00:00"

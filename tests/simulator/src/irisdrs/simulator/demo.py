@@ -86,7 +86,7 @@ def prepare_references(plan: ObservationPlan, cache: Path, seed: int) -> str:
     for detector in plan.detectors:
         folder = Path(tempfile.mkdtemp(dir=cache.parent, prefix="references-"))  # two nights may be prepared at once
         truths = [DetectorTruth(detector, sampling.shape, seed)]
-        files = write_references(folder, truths, plan.filter, sampling.mode, sampling.ramp_time_s, plan.night)
+        files = write_references(folder, truths, plan.filter, sampling.ramp_time_s, plan.night)
         context = build_context(cache, files, take=True)
         shutil.rmtree(folder)
     return context

@@ -17,7 +17,6 @@ from irisdrs.shared.data.models import (
     ReferenceModel,
     SaturationModel,
 )
-from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.quality import Quality
 from irisdrs.simulator.detector import DetectorTruth
 
@@ -26,11 +25,12 @@ def write_references(
     directory: Path,
     truths: Iterable[DetectorTruth],
     filter_name: str,
-    sampling_mode: SamplingMode,
     integration_time_s: float,
     night: date,
 ) -> list[Path]:
     """Write the references of detectors, seven FITS files each; one is in memory at a time.
+
+    Dark current and the noise of one read hold for every sampling mode (N/A): so the detectors are simulated.
 
     Parameters
     ----------
@@ -39,8 +39,6 @@ def write_references(
     truths : iterable of DetectorTruth
     filter_name : str
         That the flats hold for.
-    sampling_mode : SamplingMode
-        That darks and read noise hold for.
     integration_time_s : float
         That darks hold for: from the reset to the end of the last read of a ramp, seconds.
     night : date
@@ -53,7 +51,7 @@ def write_references(
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for truth in truths:
-        for kind, model in _references(truth, filter_name, sampling_mode, integration_time_s):
+        for kind, model in _references(truth, filter_name, integration_time_s):
             model.meta.telescope = "TMT"
             model.meta.instrument.name = "IRIS"
             model.meta.instrument.detector = str(truth.detector)
@@ -71,7 +69,7 @@ def write_references(
 
 
 def _references(
-    truth: DetectorTruth, filter_name: str, sampling_mode: SamplingMode, integration_time_s: float
+    truth: DetectorTruth, filter_name: str, integration_time_s: float
 ) -> Iterator[tuple[str, ReferenceModel]]:
     """Reference types and models, one after another, so that one is in memory at a time."""
     gain = np.broadcast_to(truth.gain().astype(np.float32), truth.shape)
@@ -80,7 +78,7 @@ def _references(
 
     dark = DarkModel(data=truth.dark() / gain, err=none, dq=good)
     dark.meta.bunit_data = "DN/s"
-    dark.meta.exposure.sampling_mode = str(sampling_mode)
+    dark.meta.exposure.sampling_mode = "N/A"
     dark.meta.exposure.integration_time = integration_time_s
     dark.meta.subarray.name = "FULL"
     yield "dark", dark
@@ -104,5 +102,5 @@ def _references(
 
     noise = ReadnoiseModel(data=truth.read_noise())
     noise.meta.bunit_data = "DN"
-    noise.meta.exposure.sampling_mode = str(sampling_mode)
+    noise.meta.exposure.sampling_mode = "N/A"
     yield "readnoise", noise
