@@ -1,4 +1,4 @@
-"""Warming up loads every kernel that a frame needs."""
+"""Warming up loads every kernel that a frame needs, and says when it must compile them first."""
 
 import json
 import shutil
@@ -48,3 +48,14 @@ def test_a_warm_process_compiles_nothing_for_its_first_frames(exposure: Any, tmp
     assert warm == after
     for kernel in ("ramp_fit.fit_rows", "fold.fold_rows", "fold.fold_sum_rows", "coadd.add_combination_rows"):
         assert warm[f"irisdrs.readout.sampling.{kernel}"] == 1
+
+
+def test_compiling_is_said_once_and_loading_is_not(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text("from numba import njit\n@njit(cache=True)\ndef f(x): return x + 1\n")
+    code = (
+        "from irisdrs.readout.compiling import saying_so\nfrom kernel import f\nsaid = []\n"
+        "with saying_so(said.append):\n    f(1), f(2), f(2.0)\nprint(len(said), *said)"
+    )
+    for expected in ("1 Compiling the kernels", "0"):
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.strip().startswith(expected), "the second time they are on the disk"

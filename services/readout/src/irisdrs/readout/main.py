@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
+import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from irisdrs.readout import compiling
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.handlers import DetectorHandlers
 from irisdrs.readout.ring import DEFAULT_BYTES, Room
@@ -14,6 +16,8 @@ from irisdrs.readout.workshop import Workshop
 from irisdrs.shared.bus.topology import readout_queue
 from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.service import Platform, Service
+
+_log = structlog.get_logger(__name__)
 
 
 class ReadoutSettings(BaseSettings):
@@ -55,7 +59,8 @@ def compose(platform: Platform, detectors: Sequence[Detector] = ()) -> Service:
     )
 
     async def prepare() -> None:
-        await asyncio.get_running_loop().run_in_executor(platform.threads, warm_up, processor)
+        with compiling.saying_so(_log.warning):
+            await asyncio.get_running_loop().run_in_executor(platform.threads, warm_up, processor)
 
     async def close() -> None:
         processor.shutdown()

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from irisdrs.readout import compiling
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.calibration import REFERENCE_TYPES
 from irisdrs.readout.coadding import RampWeights
@@ -152,7 +153,11 @@ def fit(
     border = border_of(exposure, reference_pixels)
     calibration = calibration_of(given, exposure, border)
     processor = Processor()
-    with Progress(console=Console(stderr=True), transient=True, disable=as_json) as progress:
+    console = Console(stderr=True)
+    with (
+        compiling.saying_so(console.print),
+        Progress(console=console, transient=True, disable=as_json) as progress,
+    ):
         task = progress.add_task("reads", total=reads_used(exposure, choices))
         arrays = sample(processor, exposure, calibration, choices, lambda: progress.advance(task))
     processor.shutdown()

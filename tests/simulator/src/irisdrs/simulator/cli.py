@@ -122,16 +122,17 @@ async def _play(what: Night, settings: HostSettings, url: str, console: Console)
 
 async def _play_through(what: Night, edge: Edge, line: Line, truth_dir: Path, console: Console) -> None:
     """Play a night and wait until everything is told; first, what a night that was cut off left in the spool."""
-    name, exposures = what.plan.observation, len(what.plan.exposure_ids())
+    plan, name = what.plan, what.plan.observation
+    exposures = f"{len(plan.exposures)} exposures of {len(plan.detectors)} detectors"
     if edge.spool.depth:
         with console.status(f"{name}: telling what an earlier night left in {edge.spool.folder}"):
             await edge.drained()
-    if await line.store.head(observation_key(what.plan.night, name)) is not None:
+    if await line.store.head(observation_key(plan.night, name)) is not None:
         raise Fatal(
             f"{name} has been played tonight; its reads taken anew would be in conflict.",
             remedy="Name another observation with --observation.",
         )
-    with console.status(f"{name}: {exposures} exposures of {what.plan.sampling.reads} reads"):
+    with console.status(f"{name}: {exposures}, {plan.sampling.reads} reads each"):
         await play(what, edge, truth_dir)
         await edge.drained()
     if edge.spool.damaged:
@@ -139,7 +140,7 @@ async def _play_through(what: Night, edge: Edge, line: Line, truth_dir: Path, co
             f"{edge.spool.damaged} entries of the spool could not be sent.",
             remedy=f"They are in {edge.spool.folder / 'damaged'}, with the reasons beside.",
         )
-    console.print(f"{name}: {exposures} exposures told to {line.where}")
+    console.print(f"{name}: {exposures} told to {line.where}")
 
 
 def _plan(

@@ -25,7 +25,7 @@ from irisdrs.shared.store.port import ObjectRef, Store
 from irisdrs.simulator.detector import DetectorTruth
 from irisdrs.simulator.ledger import compare, current_products, expected_products, expected_reads
 from irisdrs.simulator.night import plan_observation
-from irisdrs.simulator.observatory import StoreKind
+from irisdrs.simulator.observatory import STARTING, StoreKind
 from irisdrs.simulator.photometry import Measurement
 from irisdrs.simulator.references import write_references
 from irisdrs.simulator.report import Latencies, Report, measure_image
@@ -57,7 +57,7 @@ async def demonstrate(
     plan_file.write_text(plan.model_dump_json(indent=2), encoding="utf-8")
     latencies = Latencies()
     async with contextlib.AsyncExitStack() as stack:
-        with console.status("Starting servers and services"):
+        with console.status(STARTING):
             opening = embedded_stage(settings) if bus == "memory" else distributed_stage(data_dir, store)
             stage = await stack.enter_async_context(opening)
         async with _watching(stage, plan, latencies, console), _night(stage, plan_file, data_dir):

@@ -20,6 +20,9 @@ _log = structlog.get_logger(__name__)
 #: Bucket of the private S3 server.
 BUCKET = "iris"
 
+#: What the terminal says while a system starts. Services compile before they are ready, and say so in their logs.
+STARTING = "Starting servers and services; the first time on a machine kernels are compiled, a minute or more"
+
 #: How often dead services are looked for, seconds.
 _LOOK_S = 0.5
 

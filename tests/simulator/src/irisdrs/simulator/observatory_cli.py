@@ -19,7 +19,7 @@ from rich.table import Table
 from irisdrs.shared import logs
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.settings import HostSettings
-from irisdrs.simulator.observatory import Observatory, StoreKind
+from irisdrs.simulator.observatory import STARTING, Observatory, StoreKind
 
 app = typer.Typer(
     help="The distributed system on this machine: a private RabbitMQ node, a store, a process for each service.",
@@ -85,7 +85,7 @@ async def _up(observatory: Observatory, console: Console) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with _pid_file(observatory.data_dir):
-        with console.status("Starting servers and services"):
+        with console.status(STARTING):
             await asyncio.to_thread(observatory.start)
         supervising = asyncio.create_task(observatory.supervise())
         try:
@@ -110,7 +110,7 @@ def _detach(data: Path, store: StoreKind) -> None:
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     console = Console()
-    with console.status("Starting servers and services"):
+    with console.status(STARTING):
         deadline = time.monotonic() + PATIENCE_S
         while not _environment_file(data).exists():
             if process.poll() is not None or time.monotonic() > deadline:
