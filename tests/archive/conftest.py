@@ -40,6 +40,7 @@ NIGHT = date(2034, 8, 1)
 START = datetime(2034, 8, 1, 5, 0, tzinfo=UTC)
 SHAPE = (8, 64)
 SAMPLING = Sampling(mode=SamplingMode.UTR, reads=4, ramps=1, read_time_s=0.72, shape=SHAPE)
+CARDS = {"FILTER": "Ks", "SAMPMODE": "UTR"}
 VERIFIED = datetime(2034, 8, 2, tzinfo=UTC)
 
 NewCatalogue = Callable[[], Catalogue]
@@ -139,7 +140,7 @@ class Builder:
             photons_end=START + timedelta(minutes=minutes),
             reads_used=reads,
             reads_expected=expected,
-            description=Description(({"extname": "", "cards": {"FILTER": "Ks"}},), "IMG", "Ks", circle),
+            description=Description(({"extname": "", "cards": CARDS},), "IMG", "Ks", circle, "UTR"),
             inputs_hash=made_of,
             inputs=inputs,
         )

@@ -68,6 +68,7 @@ async def test_a_read_is_verified_described_and_announced(
         row = version_of(session, stored.product_id)
         assert row is not None
         assert (row.id, row.filter, row.mode, row.level, row.kind) == (stored.catalogue_id, "Ks", "IMG", 0, "read")
+        assert row.sampling_mode == "UTR"
         assert row.ra_deg is not None
         assert row.dec_deg is not None
         assert row.radius_deg is not None

@@ -3,22 +3,30 @@
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
+from irisdrs.archive.catalogue.arrival import Description
 from irisdrs.archive.catalogue.engine import (
     FILE_NAME,
+    MIGRATIONS,
     Catalogue,
     CatalogueUnusable,
     open_catalogue,
     open_existing,
     sqlite_url,
+    upgrade,
 )
+from irisdrs.archive.catalogue.query import find
+from irisdrs.archive.catalogue.selection import ProductFilter
 from irisdrs.archive.catalogue.tables import Header, Table
 from irisdrs.shared.errors import Outage
 
@@ -60,6 +68,23 @@ def test_a_catalogue_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     for opening in openings:
         with pytest.raises(CatalogueUnusable, match="9999"):
             opening()
+
+
+def test_products_of_before_the_sampling_mode_was_kept_get_it_from_their_headers(
+    catalogue: Catalogue, put: "Put", build: "Builder"
+) -> None:
+    silent = replace(build.raw(4), description=Description(({"extname": "", "cards": {}},)))
+    put(catalogue, build.read(1), silent)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    with catalogue.engine.connect() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+    upgrade(catalogue.engine)
+    with catalogue.read() as session:
+        found = {row.kind: row.sampling_mode for row in find(session, ProductFilter(), limit=9).products}
+    assert found == {"read": "UTR", "raw": None}
 
 
 def test_what_is_no_catalogue_is_refused(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_terminal_of_80_columns_gets_the_columns_that_fit(page: ProductPage) -
     title, row, note = printed(ProductPage(total=1, products=images, next_cursor=None), 80)
     assert title.split() == ["product", "state", "last", "photon", "(UTC)", "reads"]
     assert row.split() == [IMAGE, "current", "2034-08-01", "05:00:00", "4/4"]
-    assert note == "Not shown: filter, MB, version, RA Dec (deg). A wider terminal or --json has them."
+    assert note == "Not shown: sampling, filter, MB, version, RA Dec (deg). A wider terminal or --json has them."
 
 
 @pytest.mark.parametrize("width", [1, 20, 60, 80, 100, 120])
@@ -56,10 +56,21 @@ def test_no_width_breaks_an_id_or_a_line(page: ProductPage, width: int) -> None:
 def test_a_wide_terminal_and_a_pipe_get_everything(page: ProductPage, width: int, terminal: bool) -> None:
     title, *rows = printed(page, width, terminal)
     assert len(rows) == len(page.products)
-    assert " ".join(title.split()) == "product state last photon (UTC) reads filter MB version RA Dec (deg)"
+    assert " ".join(title.split()) == "product state last photon (UTC) reads sampling filter MB version RA Dec (deg)"
     (image,) = (row.split() for row in rows if row.startswith(IMAGE))
     version = next(row.version[:8] for row in page.products if row.product_id == IMAGE)
-    assert image[1:] == ["current", "2034-08-01", "05:00:00", "4/4", "Ks", "0.0", version, "150.11630", "-2.20580"]
+    assert image[1:] == [
+        "current",
+        "2034-08-01",
+        "05:00:00",
+        "4/4",
+        "UTR",
+        "Ks",
+        "0.0",
+        version,
+        "150.11630",
+        "-2.20580",
+    ]
 
 
 def test_columns_stand_below_their_titles(page: ProductPage) -> None:

@@ -35,6 +35,7 @@ def description_of(hdus: list[Hdu], exposure: ExposureId) -> Description:
         mode=_text(primary, "OBSMODE"),
         filter=_text(primary, "FILTER"),
         circle=circle,
+        sampling_mode=_text(primary, "SAMPMODE"),
     )
 
 

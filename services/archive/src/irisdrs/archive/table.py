@@ -83,6 +83,7 @@ COLUMNS = (
     Column("state", _state),
     Column("last photon (UTC)", lambda row: f"{row.photons_end:%Y-%m-%d %H:%M:%S}"),
     Column("reads", lambda row: f"{row.reads_used}/{row.reads_expected}", right=True),
+    Column("sampling", lambda row: row.sampling_mode or ""),
     Column("filter", lambda row: row.filter or ""),
     Column("MB", lambda row: f"{row.size / 1e6:.1f}", right=True),
     Column("version", lambda row: row.version[:8]),

@@ -25,12 +25,15 @@ class Description:
         Observing mode and filter.
     circle : Circle, optional
         Where it lies on the sky.
+    sampling_mode : str, optional
+        How reads become its frame.
     """
 
     hdus: tuple[Hdu, ...] = ()
     mode: str | None = None
     filter: str | None = None
     circle: Circle | None = None
+    sampling_mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,7 @@ def _product(arrival: Arrival, artifact_id: int) -> Product:
         night=arrival.night,
         mode=arrival.description.mode,
         filter=arrival.description.filter,
+        sampling_mode=arrival.description.sampling_mode,
         photons_end=arrival.photons_end,
         reads_used=arrival.reads_used,
         reads_expected=arrival.reads_expected,

@@ -84,6 +84,7 @@ class ProductRow(BaseModel):
     night: str = Field(description="Night, as UT date")
     mode: str | None = Field(description="Observing mode")
     filter: str | None
+    sampling_mode: str | None = Field(description="SINGLE, CDS, MCDS, UTR: how reads become its frame")
     photons_end: datetime = Field(description="When its last photon was collected (UTC)")
     reads_used: int
     reads_expected: int

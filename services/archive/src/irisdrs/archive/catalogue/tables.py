@@ -1,4 +1,4 @@
-"""The schema, version 2. The migrations create exactly this (a test compares them).
+"""The schema, version 3. The migrations create exactly this (a test compares them).
 
 A product is one version of what an exposure gave; its artifact is the object that holds it. Both are written in one
 transaction, after the object was fetched and verified, so that there is no row without an object.
@@ -114,6 +114,7 @@ class Product(Table):
     night: Mapped[date]
     mode: Mapped[str | None] = mapped_column(String(8))
     filter: Mapped[str | None] = mapped_column(String(32))
+    sampling_mode: Mapped[str | None] = mapped_column(String(8))
     photons_end: Mapped[datetime] = mapped_column(UtcDateTime)
     reads_used: Mapped[int]
     reads_expected: Mapped[int]
