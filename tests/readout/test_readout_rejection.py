@@ -99,9 +99,9 @@ def test_a_leap_second_between_reset_and_telemetry_counts(tmp_path: Path) -> Non
     np.testing.assert_allclose(found.times_s, [1.0, 2.5, 3.0], atol=1e-6)
 
 
-def test_the_worked_example_of_the_readme_is_true(tmp_path: Path) -> None:
+def test_the_worked_example_of_the_page_is_true(tmp_path: Path) -> None:
     """Reads end every 0.5 s: the intervals from 2.0 to 3.0 s are left out, and the read at 2.5 s."""
-    text = (Path(__file__).parents[2] / "services/readout/README.md").read_text()
+    text = (Path(__file__).parents[2] / "services/readout/OFFLINE.md").read_text()
     path = tmp_path / "seeing.ecsv"
     path.write_text(text[text.index("# %ECSV") :].split("```")[0])
     found = read_telemetry(path, RESET)

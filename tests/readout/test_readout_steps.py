@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,32 @@ def test_an_error_of_a_step_is_what_it_is_in_python_and_in_another_process(tmp_p
     sent = pickle.loads(pickle.dumps(found.value))
     assert (type(sent), str(sent)) == (CorruptObject, str(found.value))
     assert type(found.value).__name__ == "CorruptObject"
+
+
+def test_the_examples_of_the_page_work(
+    bench: Any, tmp_path: Path, exposure: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In their order, in one folder; pipelines by their classes."""
+    page = (Path(__file__).parents[2] / "services/readout/OFFLINE.md").read_text()
+    first, *commands = page.split("```")[1].strip().splitlines()
+    assert first.startswith("export CRDS_PATH=demo/crds ")
+    crds = client_environment(exposure[2])
+    monkeypatch.chdir(tmp_path)
+    for name, value in crds.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "reads").symlink_to(tmp_path / "store" / "0", target_is_directory=True)
+    foreign(tmp_path / "theirs.fits")
+    for command in commands:
+        program, *arguments = shlex.split(command.replace("--group-reads 3", "--group-reads 2"), comments=True)
+        if program == "iris":
+            assert arguments.pop(0) == "readout"
+            fit(*arguments)
+        else:
+            arguments[0] = {"iris_readout": READOUT, "iris_image2": IMAGE}[arguments[0]]
+            done = strun(*arguments, folder=tmp_path, **crds)
+            assert done.returncode == 0, done.stdout
+    made = {path.name for path in tmp_path.glob("*.fits")}
+    assert made >= {"frame.fits", "mcds.fits", "fixsen.fits", "rate.fits", "ramp.fits", "ramp-L1-raw.fits"}
 
 
 def test_steps_take_models_and_leave_them_as_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
