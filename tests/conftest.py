@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -15,6 +16,7 @@ from pydantic import SecretStr
 
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.testing.servers.cluster import RabbitMQCluster
+from irisdrs.shared.testing.servers.disk import SmallDisk, small_disk
 from irisdrs.shared.testing.servers.process import ServerMissing
 from irisdrs.shared.testing.servers.rabbitmq import RabbitMQNode
 from irisdrs.shared.testing.servers.swift import SwiftServer
@@ -94,6 +96,18 @@ class S3Access:
         """A plain client, to look past the store."""
         scheme, _, host = self.url.partition("://")
         return Minio(host, self.access_key, self.secret_key, secure=scheme == "s3+https", region="us-east-1")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A small disk that can be filled. Only root mounts one: in CI root must, anybody else skips its tests."""
+    try:
+        with small_disk(tmp_path / "disk", 4_000_000) as disk:
+            yield disk
+    except ServerMissing as problem:
+        if os.getuid() == 0:
+            unavailable(str(problem))
+        pytest.skip(str(problem))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.readout.test_readout_ring import comes_to
-from tests.readout.test_readout_ring import disk as disk  # a fixture
 
 from irisdrs.crds_proxy.main import open_references
 from irisdrs.readout import constants

@@ -1,10 +1,8 @@
 """Room for reads that wait: in memory up to a bound, else in files without a name; given back when nobody holds it."""
 
-import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,27 +10,10 @@ from numpy.typing import NDArray
 
 from irisdrs.readout.ring import Ring, Room
 from irisdrs.shared.errors import Outage
-from irisdrs.shared.testing.servers.disk import SmallDisk, small_disk
-from irisdrs.shared.testing.servers.process import ServerMissing
+from irisdrs.shared.testing.servers.disk import SmallDisk
 
 SHAPE = (8, 16)
 RING_BYTES = 3 * 8 * 16 * 2
-
-
-def _without_a_disk(problem: ServerMissing) -> NoReturn:
-    """Only root mounts a disk: in CI root must, anybody else skips its tests."""
-    if os.environ.get("CI") and os.getuid() == 0:
-        pytest.fail(str(problem))
-    pytest.skip(str(problem))
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    try:
-        with small_disk(tmp_path / "disk", 200_000) as disk:
-            yield disk
-    except ServerMissing as problem:
-        _without_a_disk(problem)
 
 
 def mapped_files(folder: Path) -> int:
