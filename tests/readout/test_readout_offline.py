@@ -15,7 +15,7 @@ from irisdrs.readout.backend import Processor
 from irisdrs.readout.coadding import RampWeights
 from irisdrs.readout.exposure_reads import ExposureReads, RampReads, Rejection, leave_out
 from irisdrs.readout.fitting import FitSettings, JumpTest
-from irisdrs.readout.offline import Choices, RampEstimator, default_estimator, fit_settings, sample, settle
+from irisdrs.readout.offline import Choices, UtrEstimator, default_estimator, fit_settings, sample, settle
 from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.quality import Quality
@@ -57,12 +57,12 @@ ALL = [
     Choices(Mode.CDS),
     Choices(Mode.MCDS, group_reads=3),
     Choices(Mode.UTR),
-    Choices(Mode.UTR, RampEstimator.LIKELIHOOD, jumps=JumpTest.NONE),
-    Choices(Mode.UTR, RampEstimator.LEAST_SQUARES),
-    Choices(Mode.UTR, RampEstimator.LEAST_SQUARES, jumps=JumpTest.TWO_POINT),
-    Choices(Mode.UTR, RampEstimator.FIXSEN),
-    Choices(Mode.UTR, RampEstimator.FIXSEN, jumps=JumpTest.LIKELIHOOD),
-    Choices(Mode.UTR, RampEstimator.OPTIMAL),
+    Choices(Mode.UTR, UtrEstimator.LIKELIHOOD, jumps=JumpTest.NONE),
+    Choices(Mode.UTR, UtrEstimator.LEAST_SQUARES),
+    Choices(Mode.UTR, UtrEstimator.LEAST_SQUARES, jumps=JumpTest.TWO_POINT),
+    Choices(Mode.UTR, UtrEstimator.FIXSEN),
+    Choices(Mode.UTR, UtrEstimator.FIXSEN, jumps=JumpTest.LIKELIHOOD),
+    Choices(Mode.UTR, UtrEstimator.OPTIMAL),
 ]
 NAMES = [f"{one.mode}-{one.estimator}-{one.jumps}" for one in ALL]
 
@@ -168,7 +168,7 @@ def test_telemetry_of_the_time_of_the_exposure_needs_no_warning(tmp_path: Path) 
 def test_a_ramp_without_a_read_left_does_not_count(processor: Processor, tmp_path: Path) -> None:
     spoilt = straight() + np.arange(READS, dtype=np.uint16)[:, None, None] * 500
     bad = table(tmp_path / "seeing.ecsv", (0, 0.5), (20, 1.4))
-    for choices in (Choices(Mode.UTR), Choices(Mode.UTR, RampEstimator.OPTIMAL), Choices(Mode.CDS)):
+    for choices in (Choices(Mode.UTR), Choices(Mode.UTR, UtrEstimator.OPTIMAL), Choices(Mode.CDS)):
         given = leave_out(exposure(straight(), spoilt), Rejection(reads=bad, maximum=0.8))
         frame = sample(processor, given, detector(SHAPE), settled(choices))
         np.testing.assert_allclose(frame.data, RATE, rtol=1e-6)
@@ -203,9 +203,9 @@ def test_a_cosmic_ray_is_found_by_both_tests(processor: Processor) -> None:
     assert not (missed.dq & np.uint32(Quality.JUMP_DET)).any()
 
 
-@pytest.mark.parametrize("estimator", [RampEstimator.LIKELIHOOD, RampEstimator.OPTIMAL])
+@pytest.mark.parametrize("estimator", [UtrEstimator.LIKELIHOOD, UtrEstimator.OPTIMAL])
 def test_saturation_grows_to_the_neighbours_and_changes_nothing_that_it_was_given(
-    processor: Processor, estimator: RampEstimator
+    processor: Processor, estimator: UtrEstimator
 ) -> None:
     ramp = straight()
     ramp[8:, 0, 0] = 65535
@@ -234,7 +234,7 @@ def test_growing_saturation_leaves_the_reference_pixels_as_they_were_read(proces
 
 def test_missing_reads_are_dropouts(processor: Processor) -> None:
     given = replace(exposure(straight()), expected=READS + 1)
-    for choices in (Choices(Mode.UTR), Choices(Mode.UTR, RampEstimator.OPTIMAL)):
+    for choices in (Choices(Mode.UTR), Choices(Mode.UTR, UtrEstimator.OPTIMAL)):
         frame = sample(processor, given, detector(SHAPE), settled(choices))
         assert (frame.dq == Quality.DROPOUT).all()
 
@@ -247,31 +247,31 @@ def test_every_used_read_is_counted(processor: Processor) -> None:
 
 
 def test_what_is_chosen_when_nothing_is_said() -> None:
-    assert default_estimator(150) is RampEstimator.LIKELIHOOD
-    assert default_estimator(151) is RampEstimator.OPTIMAL
+    assert default_estimator(150) is UtrEstimator.LIKELIHOOD
+    assert default_estimator(151) is UtrEstimator.OPTIMAL
     assert fit_settings(settled(Choices(Mode.UTR))) == FitSettings(
         fowler_reads=1, jump_sigma=4.5, jump_sigma_three=5.5, jump_sigma_two=6.5
     ), "the likelihood's own limit is that of the service: 20.25"
     two_point = fit_settings(settled(Choices(Mode.UTR, jumps=JumpTest.TWO_POINT)))
     assert (two_point.jump_sigma, two_point.jump_sigma_three, two_point.jump_sigma_two) == (4.0, 5.0, 6.0)
     long = settled(Choices(Mode.UTR), 151)
-    assert (long.estimator, long.jumps, long.weights) == (RampEstimator.OPTIMAL, JumpTest.NONE, RampWeights.TIME)
+    assert (long.estimator, long.jumps, long.weights) == (UtrEstimator.OPTIMAL, JumpTest.NONE, RampWeights.TIME)
     assert settled(Choices(Mode.CDS), 2).jumps is JumpTest.NONE
-    assert settled(Choices(Mode.UTR, jumps=JumpTest.TWO_POINT), 151).estimator is RampEstimator.LIKELIHOOD
-    assert settled(Choices(Mode.UTR, weights=RampWeights.VARIANCE), 151).estimator is RampEstimator.LIKELIHOOD
+    assert settled(Choices(Mode.UTR, jumps=JumpTest.TWO_POINT), 151).estimator is UtrEstimator.LIKELIHOOD
+    assert settled(Choices(Mode.UTR, weights=RampWeights.VARIANCE), 151).estimator is UtrEstimator.LIKELIHOOD
     long_ramp = exposure(np.ones((151, 1, 1), np.uint16), times=np.arange(151.0))
     long_ramp.ramps[0].use_interval[7] = False
-    assert settle(Choices(Mode.UTR), long_ramp).estimator is RampEstimator.LIKELIHOOD, "a fold leaves out no interval"
+    assert settle(Choices(Mode.UTR), long_ramp).estimator is UtrEstimator.LIKELIHOOD, "a fold leaves out no interval"
 
 
 @pytest.mark.parametrize(
     ("choices", "reason"),
     [
-        (Choices(Mode.CDS, RampEstimator.FIXSEN), "fixsen is an estimator of UTR, not of CDS.* --mode UTR"),
+        (Choices(Mode.CDS, UtrEstimator.FIXSEN), "fixsen is an estimator of UTR, not of CDS.* --mode UTR"),
         (Choices(Mode.UTR, group_reads=2), "for MCDS alone.* --mode MCDS"),
         (Choices(Mode.MCDS), "needs the number of reads in a group. Give --group-reads 6"),
         (Choices(Mode.SINGLE, jumps=JumpTest.LIKELIHOOD), "no jump test with single. Leave out --jumps.$"),
-        (Choices(Mode.UTR, RampEstimator.OPTIMAL, jumps=JumpTest.TWO_POINT), "with optimal.* --estimator likelihood"),
+        (Choices(Mode.UTR, UtrEstimator.OPTIMAL, jumps=JumpTest.TWO_POINT), "with optimal.* --estimator likelihood"),
         (Choices(Mode.CDS, jump_sigma=4.0), "a limit, but no jump test.* --jumps two-point"),
         (Choices(Mode.UTR, jump_sigma=np.inf), "inf sigma is no limit.* --jump-threshold between 0 and"),
         (Choices(Mode.UTR, jump_sigma=np.nan), "nan sigma is no limit"),
@@ -287,7 +287,7 @@ def test_choices_that_do_not_go_together_say_why(choices: Choices, reason: str) 
 
 def test_too_few_reads_say_so(processor: Processor, tmp_path: Path) -> None:
     one = exposure(straight()[:1], times=TIMES[:1])
-    for choices in (Choices(Mode.UTR), Choices(Mode.UTR, RampEstimator.OPTIMAL), Choices(Mode.CDS)):
+    for choices in (Choices(Mode.UTR), Choices(Mode.UTR, UtrEstimator.OPTIMAL), Choices(Mode.CDS)):
         with pytest.raises(Fatal, match=r"A slope needs two reads.* --mode SINGLE"):
             sample(processor, one, detector(SHAPE), settled(choices, 1))
     with pytest.raises(Fatal, match=r"Two groups of 7 reads do not fit into the 12 reads.* --group-reads from 1 to 6"):
@@ -301,7 +301,7 @@ def test_too_few_reads_say_so(processor: Processor, tmp_path: Path) -> None:
             sample(processor, nothing, detector(SHAPE), settled(choices))
     for choices, instead in (
         (Choices(Mode.SINGLE), "--mode UTR"),
-        (Choices(Mode.UTR, RampEstimator.OPTIMAL), "--estimator likelihood"),
+        (Choices(Mode.UTR, UtrEstimator.OPTIMAL), "--estimator likelihood"),
     ):
         with pytest.raises(Fatal, match=f"cannot leave out intervals.* Take {instead}, or --reject-reads"):
             sample(processor, nothing, detector(SHAPE), settled(choices))

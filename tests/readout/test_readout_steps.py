@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from irisdrs.readout.cli import app
 from irisdrs.readout.coadding import RampWeights
 from irisdrs.readout.fitting import JumpTest
-from irisdrs.readout.offline import RampEstimator
+from irisdrs.readout.offline import UtrEstimator
 from irisdrs.readout.pipelines import get_steps
 from irisdrs.readout.pipelines.readout import IrisReadout
 from irisdrs.readout.sampling.options import Mode
@@ -235,7 +235,7 @@ def test_steps_take_models_and_leave_them_as_they_are(tmp_path: Path, caplog: py
 
 def test_the_parameters_of_the_fit_are_all_its_choices() -> None:
     spec = RampFitStep.load_spec_file()
-    for name, choices in (("mode", Mode), ("estimator", RampEstimator), ("jumps", JumpTest), ("coadd", RampWeights)):
+    for name, choices in (("mode", Mode), ("estimator", UtrEstimator), ("jumps", JumpTest), ("coadd", RampWeights)):
         values = ", ".join(f"'{choice}'" for choice in choices)
         assert spec[name] == f"option({values}, default=None)"
 

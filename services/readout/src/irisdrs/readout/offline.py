@@ -28,29 +28,20 @@ MAX_RAMPS = 255
 #: Default limits of the jump tests, standard deviations: Brandt 2024 (PASP 136, 045005), and the JWST step `jump`.
 JUMP_SIGMA = {JumpTest.LIKELIHOOD: 4.5, JumpTest.TWO_POINT: 4.0}
 
-
 #: Largest limit of a jump test, standard deviations: no ray exceeds it, and 32-bit floats hold its square.
 MAX_JUMP_SIGMA = 1e6
-
 
 #: What to do when too few reads are left for a slope.
 _MORE_READS = "A slope needs two reads of a ramp: give or keep more of them, or take --mode SINGLE."
 
 
-class RampEstimator(StrEnum):
-    """How the reads of a ramp become a rate in mode UTR."""
+class UtrEstimator(StrEnum):
+    """How the reads of a ramp become a rate in mode UTR: by an exact fit (an `Estimator` of that name), or folded."""
 
     LIKELIHOOD = "likelihood"
     LEAST_SQUARES = "least-squares"
     FIXSEN = "fixsen"
     OPTIMAL = "optimal"
-
-
-_EXACT = {
-    RampEstimator.LIKELIHOOD: Estimator.LIKELIHOOD,
-    RampEstimator.LEAST_SQUARES: Estimator.LEAST_SQUARES,
-    RampEstimator.FIXSEN: Estimator.FIXSEN,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +51,7 @@ class Choices:
     Attributes
     ----------
     mode : Mode
-    estimator : RampEstimator, optional
+    estimator : UtrEstimator, optional
         For UTR.
     group_reads : int, optional
         For MCDS: reads of each of the two groups.
@@ -74,7 +65,7 @@ class Choices:
     """
 
     mode: Mode
-    estimator: RampEstimator | None = None
+    estimator: UtrEstimator | None = None
     group_reads: int | None = None
     jumps: JumpTest | None = None
     jump_sigma: float | None = None
@@ -84,7 +75,7 @@ class Choices:
     @property
     def streamed(self) -> bool:
         """Whether reads are folded one by one."""
-        return self.mode is Mode.SINGLE or self.estimator is RampEstimator.OPTIMAL
+        return self.mode is Mode.SINGLE or self.estimator is UtrEstimator.OPTIMAL
 
     @property
     def name(self) -> str:
@@ -92,9 +83,9 @@ class Choices:
         return str(self.estimator or self.mode.lower())
 
 
-def default_estimator(reads: int) -> RampEstimator:
+def default_estimator(reads: int) -> UtrEstimator:
     """Estimator of UTR for a ramp of so many reads: as many as memory holds are fitted, longer ramps are folded."""
-    return RampEstimator.LIKELIHOOD if reads <= EXACT_READS else RampEstimator.OPTIMAL
+    return UtrEstimator.LIKELIHOOD if reads <= EXACT_READS else UtrEstimator.OPTIMAL
 
 
 def settle(choices: Choices, exposure: ExposureReads) -> Choices:
@@ -112,11 +103,11 @@ def settle(choices: Choices, exposure: ExposureReads) -> Choices:
         or choices.jumps not in (None, JumpTest.NONE)
         or choices.weights is RampWeights.VARIANCE
     )
-    default = RampEstimator.LIKELIHOOD if exact else default_estimator(reads)
+    default = UtrEstimator.LIKELIHOOD if exact else default_estimator(reads)
     estimator = choices.estimator or (default if utr else None)
     own = exposure.group_reads if choices.mode is Mode.MCDS else None
     chosen = replace(choices, estimator=estimator, group_reads=choices.group_reads or own)
-    jumps = choices.jumps or (JumpTest.LIKELIHOOD if estimator is RampEstimator.LIKELIHOOD else JumpTest.NONE)
+    jumps = choices.jumps or (JumpTest.LIKELIHOOD if estimator is UtrEstimator.LIKELIHOOD else JumpTest.NONE)
     _check(replace(chosen, jumps=jumps), reads)
     return replace(
         chosen,
@@ -223,7 +214,7 @@ def fit_settings(choices: Choices) -> FitSettings:
     sigma = choices.jump_sigma or JUMP_SIGMA.get(jumps, 0.0)
     by_mode = {Mode.CDS: Estimator.CDS, Mode.MCDS: Estimator.FOWLER}
     return FitSettings(
-        estimator=by_mode.get(choices.mode) or _EXACT[choices.estimator or RampEstimator.LIKELIHOOD],
+        estimator=by_mode.get(choices.mode) or Estimator(choices.estimator or UtrEstimator.LIKELIHOOD),
         fowler_reads=choices.group_reads or 1,
         jump_test=jumps,
         jump_chi2=sigma**2,
@@ -303,7 +294,7 @@ def _folded(
             f"Too few reads are left: {exposure.used} of {exposure.number}.",
             remedy=_MORE_READS,
         )
-    weighting = Weighting.OPTIMAL if choices.estimator is RampEstimator.OPTIMAL else Weighting.LEAST_SQUARES
+    weighting = Weighting.OPTIMAL if choices.estimator is UtrEstimator.OPTIMAL else Weighting.LEAST_SQUARES
     options = FoldOptions(weighting, tuple(map(float, longest)), grow_saturation=choices.grow_saturation)
     full_time_s = float(longest[-1] - longest[0]) or 1.0
     state = processor.open(calibration, choices.mode, full_time_s, options)

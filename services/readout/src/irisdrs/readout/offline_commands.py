@@ -20,7 +20,7 @@ from irisdrs.readout.exposure_files import open_exposure
 from irisdrs.readout.exposure_reads import ExposureReads, Rejection, leave_out
 from irisdrs.readout.fitting import JumpTest
 from irisdrs.readout.given_references import Given, border_of, calibration_of
-from irisdrs.readout.offline import Choices, RampEstimator, sample, settle
+from irisdrs.readout.offline import Choices, UtrEstimator, sample, settle
 from irisdrs.readout.offline_frame import frame_model, reads_used, steps_done
 from irisdrs.readout.offline_summary import as_text, summary
 from irisdrs.readout.ramp_models import to_ramp
@@ -54,7 +54,7 @@ def fit(
         int | None, typer.Option(help="MCDS: reads of each of the two groups; by default the reads' own", min=1)
     ] = None,
     estimator: Annotated[
-        RampEstimator | None,
+        UtrEstimator | None,
         typer.Option(help="UTR: how reads become a rate; by default likelihood up to 150 reads, then optimal"),
     ] = None,
     jumps: Annotated[

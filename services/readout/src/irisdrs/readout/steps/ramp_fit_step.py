@@ -9,7 +9,7 @@ from irisdrs.readout.coadding import RampWeights
 from irisdrs.readout.exposure_reads import ExposureReads
 from irisdrs.readout.fitting import JumpTest
 from irisdrs.readout.given_references import Given, border_of, calibration_of
-from irisdrs.readout.offline import Choices, RampEstimator, sample, settle
+from irisdrs.readout.offline import Choices, UtrEstimator, sample, settle
 from irisdrs.readout.offline_frame import frame_model, steps_done
 from irisdrs.readout.ramp_models import of_ramp
 from irisdrs.readout.sampling.options import Mode
@@ -59,7 +59,7 @@ class RampFitStep(RampStep):
     def _choices(self, exposure: ExposureReads) -> Choices:
         return Choices(
             Mode(self.mode) if self.mode else exposure.mode,
-            RampEstimator(self.estimator) if self.estimator else None,
+            UtrEstimator(self.estimator) if self.estimator else None,
             self.group_reads,
             JumpTest(self.jumps) if self.jumps else None,
             self.jump_threshold,
