@@ -14,11 +14,12 @@ from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.sampling import cds, combination, fixsen, utr
 from irisdrs.readout.sampling.mcds import Fowler
-from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.readout.sampling.reference_correction import ReferenceCorrection, SideColumns
 from irisdrs.readout.sampling.saturation import saturation_threshold
 from irisdrs.readout.sampling.variance import poisson_factor
 from irisdrs.shared.errors import Fatal
+from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.quality import Quality
 
 PLANES = ("data", "err", "var_poisson", "var_rnoise")

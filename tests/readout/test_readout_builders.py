@@ -17,9 +17,10 @@ from irisdrs.readout.coadding import coadd, frame_of
 from irisdrs.readout.estimation import EXACT_READS, Estimation, estimation_of
 from irisdrs.readout.fitting import Estimator, FitSettings, JumpTest
 from irisdrs.readout.ring import DEFAULT_BYTES, Room
-from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.shared.errors import Outage
 from irisdrs.shared.identifiers import SamplingMode
+from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.observation import Sampling
 from irisdrs.shared.quality import Quality
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from tests.readout.ramps import detector
 
 from irisdrs.readout.backend import ExposureState, Processor, RateFrame
-from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
+from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.quality import Quality
 
 PLANES = ("data", "err", "var_poisson", "var_rnoise", "dq")

@@ -15,10 +15,10 @@ from irisdrs.readout.exposure_files import open_exposure
 from irisdrs.readout.exposure_reads import ExposureReads
 from irisdrs.readout.given_references import calibration_of
 from irisdrs.readout.ramp_models import marked, of_ramp, timed, to_ramp
-from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.data.fits import encode_read, open_ramp, read_header, to_bytes
 from irisdrs.shared.data.models import GainModel, RampModel
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference, ReadConflict
+from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.window import Window
 

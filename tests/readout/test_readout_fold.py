@@ -13,9 +13,10 @@ from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration, calibrate_for
 from irisdrs.readout.sampling.fold import first_rows, fold_rows
 from irisdrs.readout.sampling.growth import grow_rows
-from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.readout.sampling.reference_correction import ReferenceCorrection, SideColumns
 from irisdrs.readout.sampling.segments import TRUSTED_READS, moments
+from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.quality import Quality
 
 GAIN, NOISE, DT, SIGMA = 2.0, 5.0, 0.72, 5.0

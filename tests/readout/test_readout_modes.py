@@ -10,10 +10,10 @@ from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration, calibrate_for
 from irisdrs.readout.sampling import cds, fixsen, optimal, utr
 from irisdrs.readout.sampling.mcds import Fowler
-from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.readout.sampling.variance import poisson_factor, read_noise_factor
 from irisdrs.shared.errors import Fatal
-from irisdrs.shared.identifiers import SamplingMode
+from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.quality import Quality
 
 GAIN, NOISE, DT = 2.0, 5.0, 0.72
@@ -158,10 +158,6 @@ def test_a_single_read_is_its_signal_by_its_time_and_says_so(processor: Processo
     assert (saturated.dq == Quality.UNRELIABLE_SLOPE | Quality.SATURATED | Quality.DO_NOT_USE).all()
     with pytest.raises(ValueError, match="SINGLE"):
         fit(processor, np.array([4.0, 5.0]), np.array([1000.0, 1100.0]), Mode.SINGLE, FoldOptions())
-
-
-def test_the_modes_of_events_are_modes_of_the_fold() -> None:
-    assert {Mode(mode) for mode in SamplingMode} == set(Mode)
 
 
 @pytest.mark.parametrize(("mode", "weighting", "jump_sigma"), FOLDS)

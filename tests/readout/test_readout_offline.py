@@ -16,8 +16,8 @@ from irisdrs.readout.coadding import RampWeights
 from irisdrs.readout.exposure_reads import ExposureReads, RampReads, Rejection, leave_out
 from irisdrs.readout.fitting import FitSettings, JumpTest
 from irisdrs.readout.offline import Choices, UtrEstimator, default_estimator, fit_settings, sample, settle
-from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.errors import Fatal
+from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.quality import Quality
 
 SHAPE = (3, 5)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration, calibrate_for
 from irisdrs.readout.sampling import combination, fixsen, optimal
-from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
+from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.quality import Quality
 
 GAIN, NOISE, DT = 1.0, 9.0, 0.72

@@ -14,7 +14,8 @@ from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.coadding import RampWeights, coadd
 from irisdrs.readout.fitting import Estimator, FitSettings, JumpTest
-from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
+from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.quality import Quality
 
 GAIN, NOISE = 2.0, 5.0

@@ -13,8 +13,9 @@ from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.fitting import Estimator, FitSettings
 from irisdrs.readout.sampling.differences import Detector, Ramp
 from irisdrs.readout.sampling.intervals import intervals_of
-from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.readout.sampling.ramp_fit import Planes, fit_rows
+from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.instrument import CHANNEL_COLUMNS, CHANNELS, DETECTOR_SIZE
 from irisdrs.shared.quality import Quality
 

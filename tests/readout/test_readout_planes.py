@@ -11,8 +11,9 @@ from tests.readout.ramps import detector
 
 from irisdrs.readout.accumulation import Sums, begin_ramp
 from irisdrs.readout.calibration import Calibration
-from irisdrs.readout.sampling.options import FoldOptions, Mode
+from irisdrs.readout.sampling.options import FoldOptions
 from irisdrs.readout.sampling.planes import PAGE, planes
+from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.window import Window
 
 #: Bytes of a line of the cache.

@@ -10,7 +10,8 @@ from tests.readout.ramps import ROUNDING, cadence, detector, noisy_ramp
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.fitting import Estimator, FitSettings, JumpTest
-from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
+from irisdrs.shared.identifiers import SamplingMode as Mode
 
 #: Pixels of a ramp, electrons of a read: 100 000 ramps give a mean to 0.3 % of the scatter, the scatter to 0.2 %.
 SHAPE, NOISE = (100, 1000), 9.0

@@ -20,13 +20,13 @@ from irisdrs.readout.fitting import JumpTest
 from irisdrs.readout.offline import UtrEstimator
 from irisdrs.readout.pipelines import get_steps
 from irisdrs.readout.pipelines.readout import IrisReadout
-from irisdrs.readout.sampling.options import Mode
 from irisdrs.readout.steps.ramp_fit_step import RampFitStep
 from irisdrs.readout.steps.rejection_step import RejectionStep
 from irisdrs.shared.crds.registration import client_environment
 from irisdrs.shared.data.fits import open_model, open_ramp
 from irisdrs.shared.data.models import GainModel, RawFrameModel, ReadnoiseModel
 from irisdrs.shared.errors import CorruptObject, Fatal
+from irisdrs.shared.identifiers import SamplingMode as Mode
 
 STRUN = Path(sys.executable).with_name("strun")
 #: By their classes: an alias is known once the distribution is installed.

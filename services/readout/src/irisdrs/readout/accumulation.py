@@ -16,9 +16,10 @@ from irisdrs.readout.sampling.coadd import add_combination_rows, add_rows, add_s
 from irisdrs.readout.sampling.fold import first_rows, fold_rows, fold_segment_rows, fold_sum_rows
 from irisdrs.readout.sampling.linearity import Terms
 from irisdrs.readout.sampling.mcds import Fowler
-from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.readout.sampling.planes import Place, planes
 from irisdrs.readout.sampling.variance import poisson_factor, read_noise_factor
+from irisdrs.shared.identifiers import SamplingMode
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -113,7 +114,7 @@ def every(state: P, shape: tuple[int, ...], step: int, *, copy: bool = False) ->
     return replace(state, **taken)
 
 
-def begin_ramp(shape: tuple[int, int], mode: Mode, options: FoldOptions) -> Ramp:
+def begin_ramp(shape: tuple[int, int], mode: SamplingMode, options: FoldOptions) -> Ramp:
     """A ramp without a read, with planes of (rows, columns).
 
     Raises
@@ -122,18 +123,20 @@ def begin_ramp(shape: tuple[int, int], mode: Mode, options: FoldOptions) -> Ramp
         If two groups of reads do not fit into the planned ramp.
     """
     planned = np.array(options.planned_times_s)
-    if mode is Mode.UTR and options.jump_sigma > 0:
+    if mode is SamplingMode.UTR and options.jump_sigma > 0:
         return SegmentedRamp.alloc(shape, options.jump_sigma)
-    if mode is Mode.UTR and options.weighting is not Weighting.LEAST_SQUARES:
+    if mode is SamplingMode.UTR and options.weighting is not Weighting.LEAST_SQUARES:
         return SummedRamp.alloc(shape, planned, options.weighting)
-    return LinearRamp.alloc(shape, mode, Fowler.planned(planned, options.group_reads) if mode is Mode.MCDS else utr)
+    return LinearRamp.alloc(
+        shape, mode, Fowler.planned(planned, options.group_reads) if mode is SamplingMode.MCDS else utr
+    )
 
 
 @dataclass(slots=True)
 class LinearRamp:
     """Planes of `fold_rows`: 15 bytes a pixel."""
 
-    mode: Mode
+    mode: SamplingMode
     factors: LinearMode
     first: Plane
     mean: Plane
@@ -143,9 +146,9 @@ class LinearRamp:
     times_s: list[float] = field(default_factory=list)
 
     @classmethod
-    def alloc(cls, shape: tuple[int, int], mode: Mode, factors: LinearMode) -> "LinearRamp":
+    def alloc(cls, shape: tuple[int, int], mode: SamplingMode, factors: LinearMode) -> "LinearRamp":
         """Planes of no read; `factors` are those of MCDS and UTR."""
-        chosen: LinearMode = {Mode.SINGLE: single, Mode.CDS: cds}.get(mode, factors)
+        chosen: LinearMode = {SamplingMode.SINGLE: single, SamplingMode.CDS: cds}.get(mode, factors)
         first, mean, comoment = planes(shape, 3, Place.RAMP)
         return cls(mode, chosen, first, mean, comoment, *_numbers_and_flags(shape, Place.RAMP + 3))
 
@@ -179,7 +182,7 @@ class LinearRamp:
 
     def adder(self, calibration: Calibration, full_time_s: float, terms: Terms) -> Adder:
         """What adds the ramp to the sums of its exposure."""
-        slope = {Mode.SINGLE: self.first, Mode.CDS: self.mean}.get(self.mode, self.comoment)
+        slope = {SamplingMode.SINGLE: self.first, SamplingMode.CDS: self.mean}.get(self.mode, self.comoment)
         table = self._table(full_time_s)
         return lambda sums, start, stop: add_rows(
             slope, self.first, self.number, self.flags, table, terms, *sums.planes(), start, stop
@@ -189,7 +192,7 @@ class LinearRamp:
         """Factors by number of good reads for `add_rows`; float64 throughout, rounded once."""
         times = np.array(self.times_s)
         table = np.zeros((5, len(times) + 1))
-        if self.mode is Mode.SINGLE:
+        if self.mode is SamplingMode.SINGLE:
             ratio, level = single.scale(times), 0.0
             table[:, 1:] = np.array([[1.0, ratio, single.poisson_factor(times), ratio**2, level]]).T
             return table.astype(np.float32)

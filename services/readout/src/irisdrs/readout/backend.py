@@ -19,7 +19,7 @@ from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.closing import close_ramp, close_sums
 from irisdrs.readout.fitting import FitSettings, RampFit, fit_ramp
 from irisdrs.readout.sampling.growth import grow_rows
-from irisdrs.readout.sampling.options import FoldOptions, Mode
+from irisdrs.readout.sampling.options import FoldOptions
 from irisdrs.readout.sampling.reference_correction import DEFAULT_CORRECTION, ReferenceCorrection, reference_vectors
 from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.quality import Quality
@@ -38,14 +38,14 @@ class ExposureState:
     Attributes
     ----------
     calibration : Calibration
-    mode : Mode
+    mode : SamplingMode
     full_time_s : float
         From the first to the last read of a whole ramp: ramps are weighted in units of it.
     options : FoldOptions
     """
 
     calibration: Calibration
-    mode: Mode
+    mode: SamplingMode
     full_time_s: float
     options: FoldOptions
     ramp: Ramp | None = None
@@ -84,7 +84,7 @@ class Backend(Protocol):
     def open(
         self,
         calibration: Calibration,
-        mode: SamplingMode | Mode,
+        mode: SamplingMode,
         full_time_s: float,
         options: FoldOptions | None = None,
     ) -> ExposureState:
@@ -148,7 +148,7 @@ class Processor:
     def open(
         self,
         calibration: Calibration,
-        mode: SamplingMode | Mode,
+        mode: SamplingMode,
         full_time_s: float,
         options: FoldOptions | None = None,
     ) -> ExposureState:
@@ -159,9 +159,9 @@ class Processor:
         Fatal
             If the options do not go with the mode.
         """
-        chosen, found = options or FoldOptions(), Mode(mode)
-        chosen.check(found)
-        return ExposureState(calibration.flagged_for(chosen.reference), found, full_time_s, chosen)
+        chosen = options or FoldOptions()
+        chosen.check(mode)
+        return ExposureState(calibration.flagged_for(chosen.reference), mode, full_time_s, chosen)
 
     def fold(
         self, state: ExposureState, read: NDArray[np.uint16], time_s: float, offsets: Offsets | None = None
@@ -190,7 +190,7 @@ class Processor:
         if state.ramp is None:
             state.ramp = begin_ramp(read.shape, state.mode, state.options)
         times = state.ramp.times_s
-        if times and (time_s <= times[-1] or state.mode is Mode.SINGLE):
+        if times and (time_s <= times[-1] or state.mode is SamplingMode.SINGLE):
             raise ValueError(f"a read at {time_s} s after one at {times[-1]} s, in mode {state.mode}")
         if len(times) >= _MOST_READS:
             raise ValueError(f"a ramp of more than {_MOST_READS} reads")
@@ -248,7 +248,7 @@ class Processor:
             Flags for all pixels (DROPOUT).
         """
         calibration = state.calibration
-        if state.mode is Mode.SINGLE:
+        if state.mode is SamplingMode.SINGLE:
             flags |= Quality.UNRELIABLE_SLOPE  # a level by a time, with the level after the reset in it
         ramp, sums = state.ramp, state.sums
         if ramp is not None and sums is None:

@@ -16,7 +16,8 @@ from irisdrs.readout.coadding import coadd, frame_of
 from irisdrs.readout.estimation import Estimation
 from irisdrs.readout.fitting import FitSettings, RampFit
 from irisdrs.readout.ring import Ring, Room
-from irisdrs.readout.sampling.options import FoldOptions, Mode
+from irisdrs.readout.sampling.options import FoldOptions
+from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.observation import Sampling
 from irisdrs.shared.quality import Quality
 
@@ -201,7 +202,7 @@ class _Live:
 
     def __init__(self, backend: Backend, calibration: Calibration, estimation: Estimation, step: int) -> None:
         self._backend, self._step, self._ramp = backend, step, 0
-        self._state = backend.open(thinned(calibration, step), Mode.UTR, estimation.full_time_s, FoldOptions())
+        self._state = backend.open(thinned(calibration, step), SamplingMode.UTR, estimation.full_time_s, FoldOptions())
 
     def fold(self, ramp: int, read: NDArray[np.uint16], time_s: float, offsets: Offsets) -> None:
         if ramp != self._ramp:
@@ -215,4 +216,4 @@ class _Live:
 
 
 def _shows_late(estimation: Estimation, live_step: int) -> bool:
-    return live_step > 0 and estimation.mode is Mode.MCDS
+    return live_step > 0 and estimation.mode is SamplingMode.MCDS

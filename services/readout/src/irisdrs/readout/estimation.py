@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from irisdrs.readout.coadding import RampWeights
 from irisdrs.readout.fitting import FitSettings, JumpTest
-from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
+from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.observation import Sampling
 
 #: Reads of the longest ramp whose reads are kept and fitted together: for a detector of 4096 x 4096 they are 5 GB, and
@@ -22,7 +23,7 @@ class Estimation:
 
     Attributes
     ----------
-    mode : Mode
+    mode : SamplingMode
     full_time_s : float
         From the first to the last read of a whole ramp.
     fold : FoldOptions
@@ -35,7 +36,7 @@ class Estimation:
         Planned time from one read to the next.
     """
 
-    mode: Mode
+    mode: SamplingMode
     full_time_s: float
     fold: FoldOptions
     fit: FitSettings | None
@@ -47,7 +48,7 @@ class Estimation:
         """Name of the estimator, as it stands in headers: LIKELIHOOD, OPTIMAL, CDS, ..."""
         if self.fit is not None:
             return self.fit.estimator.upper()
-        return self.fold.weighting.upper() if self.mode is Mode.UTR else self.mode.upper()
+        return self.fold.weighting.upper() if self.mode is SamplingMode.UTR else self.mode.upper()
 
     @property
     def finds_jumps(self) -> bool:
@@ -94,9 +95,9 @@ def estimation_of(sampling: Sampling, exact_reads: int = EXACT_READS, *, grow_sa
     grow_saturation : bool
         Whether the eight neighbours of a saturated pixel are saturated too.
     """
-    mode = Mode(sampling.mode)
-    exact = mode is Mode.UTR and sampling.reads <= exact_reads
-    summed = mode is Mode.UTR and not exact
+    mode = sampling.mode
+    exact = mode is SamplingMode.UTR and sampling.reads <= exact_reads
+    summed = mode is SamplingMode.UTR and not exact
     fold = FoldOptions(
         weighting=Weighting.OPTIMAL if summed else Weighting.LEAST_SQUARES,
         planned_times_s=sampling.read_times_s,

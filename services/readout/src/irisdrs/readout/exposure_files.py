@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from irisdrs.readout.exposure_reads import ExposureReads, RampReads
 from irisdrs.readout.named_errors import about
 from irisdrs.readout.ramp_models import facts_of, of_ramp, timed
-from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.data.exposure_metadata import apply_read_header
 from irisdrs.shared.data.fits import decode_read, image_shape, open_ramp, read_header
 from irisdrs.shared.data.models import RampModel
@@ -89,7 +88,7 @@ def _of_reads(files: Sequence[Path]) -> ExposureReads:
         facts=facts,
         crds_parameters=first.crds_parameters(),
         expected=first.reads * first.ramps,
-        mode=Mode(first.sampling_mode),
+        mode=first.sampling_mode,
         group_reads=first.group_reads if first.sampling_mode is SamplingMode.MCDS else None,
         reset=first.started_at,
         window=first.window,

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from irisdrs.readout.rejection import Telemetry, read_telemetry, use_intervals, use_reads
 from irisdrs.readout.sampling.intervals import Intervals, intervals_of
-from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.errors import Fatal
-from irisdrs.shared.identifiers import Detector, ExposureId, ExposureType
+from irisdrs.shared.identifiers import Detector, ExposureId, ExposureType, SamplingMode
 from irisdrs.shared.window import Window
 
 #: Shortest and longest time from one read to the next, s: no converter is as fast, and no exposure lasts four months.
@@ -80,7 +79,7 @@ class ExposureReads:
         What CRDS chooses references by; empty for the ramp of another program.
     expected : int
         Reads that the exposure should have.
-    mode : Mode
+    mode : SamplingMode
         Sampling mode that it was taken for.
     group_reads : int, optional
         For MCDS: reads in each of the two groups.
@@ -99,7 +98,7 @@ class ExposureReads:
     facts: Mapping[str, Any]
     crds_parameters: Mapping[str, str]
     expected: int
-    mode: Mode = Mode.UTR
+    mode: SamplingMode = SamplingMode.UTR
     group_reads: int | None = None
     reset: datetime | None = None
     window: Window | None = None

@@ -18,8 +18,9 @@ from irisdrs.readout.estimation import EXACT_READS
 from irisdrs.readout.exposure_reads import ExposureReads, RampReads
 from irisdrs.readout.fitting import Estimator, FitSettings, JumpTest, RampFit
 from irisdrs.readout.sampling.growth import grow_rows
-from irisdrs.readout.sampling.options import FoldOptions, Mode, Weighting
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.shared.errors import Fatal
+from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.quality import Quality
 
 #: Ramps whose fits can be added.
@@ -50,7 +51,7 @@ class Choices:
 
     Attributes
     ----------
-    mode : Mode
+    mode : SamplingMode
     estimator : UtrEstimator, optional
         For UTR.
     group_reads : int, optional
@@ -64,7 +65,7 @@ class Choices:
         Whether the eight neighbours of a saturated pixel are saturated too.
     """
 
-    mode: Mode
+    mode: SamplingMode
     estimator: UtrEstimator | None = None
     group_reads: int | None = None
     jumps: JumpTest | None = None
@@ -75,7 +76,7 @@ class Choices:
     @property
     def streamed(self) -> bool:
         """Whether reads are folded one by one."""
-        return self.mode is Mode.SINGLE or self.estimator is UtrEstimator.OPTIMAL
+        return self.mode is SamplingMode.SINGLE or self.estimator is UtrEstimator.OPTIMAL
 
     @property
     def name(self) -> str:
@@ -96,7 +97,7 @@ def settle(choices: Choices, exposure: ExposureReads) -> Choices:
     Fatal
         If choices do not go together.
     """
-    utr = choices.mode is Mode.UTR
+    utr = choices.mode is SamplingMode.UTR
     reads = max(len(ramp.times_s) for ramp in exposure.ramps)
     exact = (
         exposure.rejected_intervals > 0
@@ -105,7 +106,7 @@ def settle(choices: Choices, exposure: ExposureReads) -> Choices:
     )
     default = UtrEstimator.LIKELIHOOD if exact else default_estimator(reads)
     estimator = choices.estimator or (default if utr else None)
-    own = exposure.group_reads if choices.mode is Mode.MCDS else None
+    own = exposure.group_reads if choices.mode is SamplingMode.MCDS else None
     chosen = replace(choices, estimator=estimator, group_reads=choices.group_reads or own)
     jumps = choices.jumps or (JumpTest.LIKELIHOOD if estimator is UtrEstimator.LIKELIHOOD else JumpTest.NONE)
     _check(replace(chosen, jumps=jumps), reads)
@@ -119,10 +120,10 @@ def settle(choices: Choices, exposure: ExposureReads) -> Choices:
 
 def _check(choices: Choices, reads: int) -> None:
     """Refuse choices that do not go together, for ramps of so many reads."""
-    mcds, jumps, sigma = choices.mode is Mode.MCDS, choices.jumps is not JumpTest.NONE, choices.jump_sigma
-    exact = "" if choices.mode is Mode.SINGLE else ", or take --estimator likelihood"
+    mcds, jumps, sigma = choices.mode is SamplingMode.MCDS, choices.jumps is not JumpTest.NONE, choices.jump_sigma
+    exact = "" if choices.mode is SamplingMode.SINGLE else ", or take --estimator likelihood"
     _refuse(
-        choices.estimator is not None and choices.mode is not Mode.UTR,
+        choices.estimator is not None and choices.mode is not SamplingMode.UTR,
         f"{choices.estimator} is an estimator of UTR, not of {choices.mode}.",
         "Leave out --estimator, or take --mode UTR.",
     )
@@ -212,7 +213,7 @@ def fit_settings(choices: Choices) -> FitSettings:
     """
     jumps = choices.jumps or JumpTest.NONE
     sigma = choices.jump_sigma or JUMP_SIGMA.get(jumps, 0.0)
-    by_mode = {Mode.CDS: Estimator.CDS, Mode.MCDS: Estimator.FOWLER}
+    by_mode = {SamplingMode.CDS: Estimator.CDS, SamplingMode.MCDS: Estimator.FOWLER}
     return FitSettings(
         estimator=by_mode.get(choices.mode) or Estimator(choices.estimator or UtrEstimator.LIKELIHOOD),
         fowler_reads=choices.group_reads or 1,
@@ -231,7 +232,7 @@ def _refuse(wrong: bool, reason: str, remedy: str) -> None:
 
 def _check_groups(ramp: RampReads, choices: Choices) -> None:
     used, group = int(ramp.use_read.sum()), choices.group_reads or 0
-    if choices.mode is Mode.MCDS and not 1 <= group <= used // 2:
+    if choices.mode is SamplingMode.MCDS and not 1 <= group <= used // 2:
         raise Fatal(
             f"Two groups of {group} reads do not fit into the {used} reads of a ramp.",
             remedy=f"Give --group-reads from 1 to {used // 2}." if used > 1 else _MORE_READS,
@@ -284,11 +285,11 @@ def _folded(
     _refuse(
         exposure.rejected_intervals > 0,
         f"{choices.name} cannot leave out intervals between reads, only reads.",
-        f"Take {'--mode UTR' if choices.mode is Mode.SINGLE else '--estimator likelihood'}, or --reject-reads.",
+        f"Take {'--mode UTR' if choices.mode is SamplingMode.SINGLE else '--estimator likelihood'}, or --reject-reads.",
     )
     used = [_used(ramp, choices.mode) for ramp in exposure.ramps]
     longest = max(exposure.ramps, key=lambda ramp: len(ramp.times_s)).times_s
-    least = 1 if choices.mode is Mode.SINGLE else 2
+    least = 1 if choices.mode is SamplingMode.SINGLE else 2
     if max(map(len, used)) < least:
         raise Fatal(
             f"Too few reads are left: {exposure.used} of {exposure.number}.",
@@ -306,6 +307,6 @@ def _folded(
     return processor.close(state, flags)
 
 
-def _used(ramp: RampReads, mode: Mode) -> Sequence[int]:
+def _used(ramp: RampReads, mode: SamplingMode) -> Sequence[int]:
     found: NDArray[np.int64] = np.flatnonzero(ramp.use_read)
-    return [int(k) for k in (found[-1:] if mode is Mode.SINGLE else found)]
+    return [int(k) for k in (found[-1:] if mode is SamplingMode.SINGLE else found)]

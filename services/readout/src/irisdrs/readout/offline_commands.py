@@ -24,9 +24,9 @@ from irisdrs.readout.offline import Choices, UtrEstimator, sample, settle
 from irisdrs.readout.offline_frame import frame_model, reads_used, steps_done
 from irisdrs.readout.offline_summary import as_text, summary
 from irisdrs.readout.ramp_models import to_ramp
-from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.data.fits import to_bytes
 from irisdrs.shared.errors import Fatal
+from irisdrs.shared.identifiers import SamplingMode
 
 Files = Annotated[
     list[Path],
@@ -48,7 +48,7 @@ ResetTime = Annotated[
 def fit(
     files: Files,
     mode: Annotated[
-        Mode | None, typer.Option(help="Sampling mode; by default the reads' own, of a foreign ramp UTR")
+        SamplingMode | None, typer.Option(help="Sampling mode; by default the reads' own, of a foreign ramp UTR")
     ] = None,
     group_reads: Annotated[
         int | None, typer.Option(help="MCDS: reads of each of the two groups; by default the reads' own", min=1)

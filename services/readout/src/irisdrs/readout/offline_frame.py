@@ -7,9 +7,8 @@ from irisdrs.readout.backend import RateFrame
 from irisdrs.readout.exposure_reads import ExposureReads
 from irisdrs.readout.fitting import JumpTest
 from irisdrs.readout.offline import Choices
-from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.data.models import RawFrameModel
-from irisdrs.shared.identifiers import ProductId
+from irisdrs.shared.identifiers import ProductId, SamplingMode
 
 
 def steps_done(exposure: ExposureReads, choices: Choices, given: Mapping[str, object], border: int) -> dict[str, str]:
@@ -37,7 +36,11 @@ def steps_done(exposure: ExposureReads, choices: Choices, given: Mapping[str, ob
 
 def reads_used(exposure: ExposureReads, choices: Choices) -> int:
     """Reads that are in the frame: of a ramp in mode SINGLE only one."""
-    return sum(bool(ramp.use_read.any()) for ramp in exposure.ramps) if choices.mode is Mode.SINGLE else exposure.used
+    return (
+        sum(bool(ramp.use_read.any()) for ramp in exposure.ramps)
+        if choices.mode is SamplingMode.SINGLE
+        else exposure.used
+    )
 
 
 def frame_model(

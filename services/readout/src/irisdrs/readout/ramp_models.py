@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from irisdrs.readout.exposure_reads import MAX_INTERVAL_S, MIN_INTERVAL_S, ExposureReads, RampReads
-from irisdrs.readout.sampling.options import Mode
 from irisdrs.shared.data.models import RampModel
 from irisdrs.shared.errors import CorruptObject, Fatal
-from irisdrs.shared.identifiers import Subarray
+from irisdrs.shared.identifiers import SamplingMode, Subarray
 from irisdrs.shared.window import Window
 
 #: Groups of metadata that reads hand on to their frame.
@@ -78,7 +77,7 @@ def of_ramp(ramp: RampModel) -> ExposureReads:
         facts=facts_of(ramp),
         crds_parameters={} if foreign else ramp.get_crds_parameters(),
         expected=int(expected),
-        mode=Mode(_said(meta.exposure.sampling_mode) or Mode.UTR) if not foreign else Mode.UTR,
+        mode=SamplingMode(_said(meta.exposure.sampling_mode) or SamplingMode.UTR) if not foreign else SamplingMode.UTR,
         group_reads=_said(meta.exposure.group_reads) if not foreign else None,
         reset=_reset(meta.observation),
         window=_window(meta.subarray, (rows, columns)),

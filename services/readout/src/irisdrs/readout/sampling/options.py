@@ -6,15 +6,7 @@ from itertools import pairwise
 
 from irisdrs.readout.sampling.reference_correction import DEFAULT_CORRECTION, ReferenceCorrection
 from irisdrs.shared.errors import Fatal
-
-
-class Mode(StrEnum):
-    """SAMPMODE; arrays know no events, so they have a list of their own."""
-
-    SINGLE = "SINGLE"
-    CDS = "CDS"
-    MCDS = "MCDS"
-    UTR = "UTR"
+from irisdrs.shared.identifiers import SamplingMode
 
 
 class Weighting(StrEnum):
@@ -59,7 +51,7 @@ class FoldOptions:
     reference: ReferenceCorrection = DEFAULT_CORRECTION
     linearity_noise: bool = False
 
-    def check(self, mode: Mode) -> None:
+    def check(self, mode: SamplingMode) -> None:
         """Check that the choices go together.
 
         Raises
@@ -67,16 +59,16 @@ class FoldOptions:
         Fatal
             If they do not.
         """
-        summed = mode is Mode.UTR and self.weighting is not Weighting.LEAST_SQUARES
+        summed = mode is SamplingMode.UTR and self.weighting is not Weighting.LEAST_SQUARES
         times = self.planned_times_s
-        if (summed or mode is Mode.MCDS) and len(times) < 2:
+        if (summed or mode is SamplingMode.MCDS) and len(times) < 2:
             raise Fatal(
                 f"{self.weighting if summed else mode} needs the planned times of at least two reads.",
                 remedy="Give planned_times_s, or use least squares.",
             )
         if not all(later > earlier for earlier, later in pairwise(times)):
             raise Fatal(f"The planned times do not increase: {times}.", remedy="Give them in the order of the reads.")
-        if not self.jump_sigma >= 0 or (self.jump_sigma > 0 and (summed or mode is not Mode.UTR)):
+        if not self.jump_sigma >= 0 or (self.jump_sigma > 0 and (summed or mode is not SamplingMode.UTR)):
             raise Fatal(
                 f"There is no jump test at {self.jump_sigma} sigma for {mode} with {self.weighting} weights.",
                 remedy="Use UTR with least squares, or fit the ramp when all its reads are there.",

@@ -12,10 +12,10 @@ from irisdrs.readout.given_references import Given, border_of, calibration_of
 from irisdrs.readout.offline import Choices, UtrEstimator, sample, settle
 from irisdrs.readout.offline_frame import frame_model, steps_done
 from irisdrs.readout.ramp_models import of_ramp
-from irisdrs.readout.sampling.options import Mode
 from irisdrs.readout.steps.ramp_step import RampStep
 from irisdrs.shared.data.models import IrisModel, RampModel, RawFrameModel
 from irisdrs.shared.errors import MissingReference
+from irisdrs.shared.identifiers import SamplingMode
 
 
 class RampFitStep(RampStep):
@@ -58,7 +58,7 @@ class RampFitStep(RampStep):
 
     def _choices(self, exposure: ExposureReads) -> Choices:
         return Choices(
-            Mode(self.mode) if self.mode else exposure.mode,
+            SamplingMode(self.mode) if self.mode else exposure.mode,
             UtrEstimator(self.estimator) if self.estimator else None,
             self.group_reads,
             JumpTest(self.jumps) if self.jumps else None,
