@@ -263,8 +263,8 @@ async def visible_after(url: str, store: DirectoryStore, source: Cache, folder: 
 
 async def serve_ours(folder: Path) -> None:
     """crds_proxy in this process, until it is ended."""
-    cache = Cache(folder / "server")
-    references = LocalReferences(StoreHoldings(DirectoryStore(folder / "store"), cache), Verifier(cache))
+    files = Verifier(Cache(folder / "server"))
+    references = LocalReferences(StoreHoldings(DirectoryStore(folder / "store"), files), files)
     async with serving(application(references), "127.0.0.1", 0) as url:
         print(url, flush=True)
         await asyncio.Event().wait()

@@ -61,7 +61,8 @@ async def observatory(tmp_path: Path) -> AsyncIterator[Observatory]:
     store = DirectoryStore(tmp_path / "store")
     source, published_at = await publish_two(store, tmp_path / "source")
     cache = Cache(tmp_path / "server")
-    references = LocalReferences(StoreHoldings(store, cache), Verifier(cache))
+    files = Verifier(cache)
+    references = LocalReferences(StoreHoldings(store, files), files)
     async with AsyncExitStack() as stop:
         url = await stop.enter_async_context(serving(application(references), "127.0.0.1", 0))
         yield Observatory(url, store, source, published_at, stop)

@@ -44,7 +44,8 @@ class Server:
 
     def __init__(self, store: DirectoryStore, source: Cache, cache: Cache) -> None:
         self.store, self.source, self.cache = store, source, cache
-        self.references = LocalReferences(StoreHoldings(store, cache), Verifier(cache))
+        files = Verifier(cache)
+        self.references = LocalReferences(StoreHoldings(store, files), files)
         self.client = httpx.AsyncClient()
 
     async def call(self, method: str, *parameters: Any, **named: Any) -> Any:
