@@ -2,19 +2,29 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from irisdrs.shared.crds import register
 from irisdrs.shared.crds.cache import Cache, context_in_force, read_manifest
 from irisdrs.shared.crds.context import build_context
-from irisdrs.shared.crds.mappings import load_context, reference_mappings, rows_of
+from irisdrs.shared.crds.library import Library
+from irisdrs.shared.crds.mappings import (
+    load_context,
+    reference_mappings,
+    rows_of,
+    write_context,
+    write_instrument_mapping,
+    write_reference_mapping,
+)
 from irisdrs.shared.crds.names import is_context_name, is_reference_name, is_safe_name
-from irisdrs.shared.crds.reference_types import reference_types
+from irisdrs.shared.crds.reference_types import DETECTOR, reference_types
 from irisdrs.shared.errors import CorruptObject, Fatal
-from irisdrs.shared.testing.references import write_reference, write_references
+from irisdrs.shared.testing.references import HEADER, write_reference, write_references
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -121,6 +131,49 @@ def test_two_references_of_one_key_are_refused(tmp_path: Path) -> None:
     twins = [write_reference(tmp_path / f"{name}.fits", "gain", DESCRIP=name) for name in ("a", "b")]
     with pytest.raises(Fatal, match="both the gain of IMG1"):
         build_context(tmp_path / "cache", twins)
+
+
+def test_a_reference_that_overlaps_another_is_refused(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    context = build_context(cache, [write_reference(tmp_path / "any.fits", "saturation", SAMPMODE="ANY")])
+    before = contents(cache)
+    special = write_reference(tmp_path / "special.fits", "saturation", SAMPMODE="UTR")
+    with pytest.raises(Fatal, match=r"special\.fits for IMG1, UTR overlaps .* for IMG1, \*"):
+        build_context(cache, [special])
+    assert contents(cache) == before
+    with pytest.raises(Fatal, match="overlaps"):
+        build_context(tmp_path / "other", [tmp_path / "any.fits", special])
+
+    other = build_context(cache, [write_reference(tmp_path / "2.fits", "saturation", DETECTOR="IMG2", SAMPMODE="UTR")])
+    assert (context, other) == ("tmt_0001.pmap", "tmt_0002.pmap")
+    fallback = write_reference(tmp_path / "rest.fits", "readnoise", SAMPMODE="N/A")
+    assert build_context(cache, [fallback, write_reference(tmp_path / "utr.fits", "readnoise")]) == "tmt_0003.pmap"
+
+
+def test_a_context_of_fewer_keys_is_added_to(tmp_path: Path) -> None:
+    """A cache of the version before, whose flats were matched on three keys and saturation on the detector."""
+    cache = Cache(tmp_path / "cache")
+    cache.prepare()
+    register()
+    flat, saturation = reference_types()["flat"], reference_types()["saturation"]
+    former = {
+        "flat": (replace(flat, spectrograph=flat.imager), ("IMG1", "KS", "CLEAR")),
+        "saturation": (replace(saturation, imager=(DETECTOR,), spectrograph=(DETECTOR,)), ("IMG1",)),
+    }
+    for name, (kind, values) in former.items():
+        write_reference(cache.references / f"tmt_iris_{name}_0001.fits", name)
+        rows = {(values, "2030-01-01 00:00:00"): f"tmt_iris_{name}_0001.fits"}
+        write_reference_mapping(cache.mappings, f"tmt_iris_{name}_0001.rmap", "", kind, rows)
+    write_instrument_mapping(cache.mappings, "tmt_iris_0001.imap", "", {n: f"tmt_iris_{n}_0001.rmap" for n in former})
+    write_context(cache.mappings, "tmt_0001.pmap", "", "tmt_iris_0001.imap")
+    cache.server_config.write_text(repr({"operational_context": "tmt_0001.pmap"}))
+
+    more = [write_reference(tmp_path / f"{name}2.fits", name, DETECTOR="IMG2") for name in former]
+    assert build_context(cache.root, more) == "tmt_0002.pmap"
+    for context, detector, number in (("1", "IMG1", 1), ("2", "IMG1", 1), ("2", "IMG2", 2)):
+        asked = HEADER | {"meta.instrument.detector": detector}
+        found, _ = Library({}, cache.root, f"tmt_000{context}.pmap").choose(asked, list(former))
+        assert [path.name for path in found.values()] == [f"tmt_iris_{name}_000{number}.fits" for name in former]
 
 
 def test_what_a_stopped_build_left_is_stepped_over(tmp_path: Path) -> None:

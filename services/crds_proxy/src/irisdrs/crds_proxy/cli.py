@@ -1,6 +1,7 @@
 """`iris crds`: which references CRDS chooses, and what a cache holds."""
 
 import asyncio
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -79,6 +80,44 @@ app.command()(deliver)
 app.command()(history)
 app.command()(diff)
 app.command()(rollback)
+
+
+@app.command("import")
+def import_(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="CRDS cache of the first form")
+    ],
+    context: Annotated[str, typer.Option(help="Its context [default: the one in force in it]")] = "",
+    cache: _CacheOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be taken")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table")] = False,
+) -> None:
+    """Take over the references that another cache chooses, in the vocabulary of now, by one new context.
+
+    What it names but has not, and what has no place among the types of now, is listed and left out. DIR stays as it
+    is. Exit status: 0 when everything was taken, 1 when something was not, 2 for wrong usage.
+    """
+    from irisdrs.crds_proxy.importing import Fate, fate_of, import_cache  # noqa: PLC0415
+    from irisdrs.shared.crds.context import add_described  # noqa: PLC0415
+
+    target = _cache_dir(cache)
+    done = import_cache(directory, functools.partial(add_described, target), context, dry_run=dry_run)
+    rows = [(row.type, row.configuration, row.useafter, row.file, fate_of(row), row.problem) for row in done.rows]
+    if as_json:
+        names = ("type", "configuration", "useafter", "file", "fate", "problem")
+        facts = {
+            "source": done.source,
+            "context": done.context,
+            "rows": [dict(zip(names, row, strict=True)) for row in rows],
+        }
+        typer.echo(json.dumps(facts, indent=1))
+    else:
+        taken = sum(row[4] is Fate.TAKEN for row in rows)
+        what = "would be taken" if dry_run else f"are taken by {done.context}" if done.context else "are taken"
+        typer.echo(f"{taken} of {len(rows)} references of {done.source} {what}:")
+        _print_columns(rows)
+    if not done.complete:
+        raise typer.Exit(1)
 
 
 @app.command()

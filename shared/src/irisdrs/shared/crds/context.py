@@ -4,6 +4,7 @@ import pprint
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from irisdrs.shared.crds import mappings
 from irisdrs.shared.crds.cache import (
@@ -22,6 +23,19 @@ from irisdrs.shared.crds.file_header import read_header
 from irisdrs.shared.crds.reference_types import reference_types
 from irisdrs.shared.crds.registration import SERVERLESS_URL, register
 from irisdrs.shared.errors import Fatal
+
+#: A reference file and its place in the mapping of its type.
+Described = tuple[Path, Description]
+
+#: A value of a key that the client does not look at; a row with more of them is the weaker one.
+_IGNORED = "N/A"
+
+#: Values of a key that match whatever is asked for. To the client ``*`` (ANY) is as good a match as the exact value.
+_WILDCARDS = frozenset({"*", _IGNORED})
+
+
+class Overlap(Fatal):
+    """A reference and another one would match the same exposure equally well."""
 
 
 def build_context(cache: Path, references: Sequence[Path], *, take: bool = False) -> str:
@@ -51,10 +65,21 @@ def build_context(cache: Path, references: Sequence[Path], *, take: bool = False
     CorruptObject
         If a file cannot be read; nothing is written then.
     Fatal
-        If a file is no reference of IRIS, or two have the same key; nothing is written then.
+        If a file is no reference of IRIS, or two have the same key or overlapping ones; nothing is written then.
     """
     register()
-    described = [(path, describe_reference(path, read_header(path))) for path in references]
+    return add_described(cache, [(path, describe_reference(path, read_header(path))) for path in references], take=take)
+
+
+def add_described(cache: Path, described: Sequence[Described], *, take: bool = False) -> str:
+    """As `build_context`, of files whose places in the mappings are known: one file may have several.
+
+    Raises
+    ------
+    Fatal
+        If two files have the same place, or overlapping ones; nothing is written then.
+    """
+    register()
     refuse_ambiguity(described)
     files = Cache(cache.absolute())
     files.prepare()
@@ -63,7 +88,10 @@ def build_context(cache: Path, references: Sequence[Path], *, take: bool = False
 
 
 def insert(
-    folder: Path, parent: str | None, references: Mapping[str, Description], name_for: Callable[[str, str], str]
+    folder: Path,
+    parent: str | None,
+    references: Sequence[tuple[str, Description]],
+    name_for: Callable[[str, str], str],
 ) -> str | None:
     """Write a context that derives from another one and chooses more references, with its mappings.
 
@@ -73,8 +101,8 @@ def insert(
         Of mappings: the parent's are there, the new ones are written there.
     parent : str, optional
         None: there is no context yet.
-    references : mapping of str to Description
-        By the names that they have in CRDS.
+    references : sequence of (str, Description)
+        By the names that they have in CRDS; one may have several places.
     name_for : callable
         Gives a new name from the beginning and the suffix that it has.
 
@@ -85,17 +113,17 @@ def insert(
 
     Raises
     ------
+    Overlap
+        If a reference would match an exposure equally well as another one.
     Fatal
         If the parent is damaged, or has mappings of an older vocabulary.
     """
     with mappings.CRDS_LOCK:
-        chosen = {}
-        if parent is not None:
-            chosen = mappings.reference_mappings(mappings.load_context(folder, parent))
-        wanted = {description.type.name for description in references.values()}
-        rows = {name: mappings.adapted_rows(chosen[name]) if name in chosen else {} for name in sorted(wanted)}
+        chosen = _chosen(folder, parent)
+        rows = _rows(chosen, references)
+        refuse_overlaps(rows, references)
         before = {name: dict(row) for name, row in rows.items()}
-        for name, description in references.items():
+        for name, description in references:
             rows[description.type.name][description.values, description.useafter] = name
         changed = [name for name, row in rows.items() if row != before[name]]
         if parent is not None and not changed:
@@ -118,6 +146,16 @@ def insert(
     return context
 
 
+def _chosen(folder: Path, parent: str | None) -> dict[str, Any]:
+    return {} if parent is None else mappings.reference_mappings(mappings.load_context(folder, parent))
+
+
+def _rows(chosen: Mapping[str, Any], references: Iterable[tuple[object, Description]]) -> dict[str, mappings.Rows]:
+    """What is chosen already of each type among the references, in the keys of now."""
+    wanted = {description.type.name for _, description in references}
+    return {name: mappings.adapted_rows(chosen[name]) if name in chosen else {} for name in sorted(wanted)}
+
+
 def put_in_force(cache: Cache, context: str, mapping_names: Iterable[str]) -> None:
     """Name the context in force in a cache, which has all its mappings."""
     write_atomically(cache.server_config, _server_config(context, sorted(mapping_names)))
@@ -130,7 +168,7 @@ def next_name(taken: Iterable[str], prefix: str, suffix: str) -> str:
     return f"{prefix}_{max(numbers, default=0) + 1:04d}{suffix}"
 
 
-def refuse_ambiguity(described: Sequence[tuple[Path, Description]]) -> None:
+def refuse_ambiguity(described: Sequence[Described]) -> None:
     """Make sure that no two references stand in the same place of a mapping.
 
     Raises
@@ -149,12 +187,53 @@ def refuse_ambiguity(described: Sequence[tuple[Path, Description]]) -> None:
             )
 
 
-def _build(cache: Cache, described: Sequence[tuple[Path, Description]], *, take: bool) -> str:
+def refuse_overlaps(rows: Mapping[str, mappings.Rows], described: Sequence[tuple[object, Description]]) -> None:
+    """Refuse what CRDS could not decide: two keys that match one exposure, each in as many values.
+
+    The client's own certification finds such a pair only where one key is a special case of the other.
+
+    Parameters
+    ----------
+    rows : mapping of str to Rows
+        What is chosen already, by type.
+    described : sequence of (object, Description)
+        References as they are called in messages, and their places.
+
+    Raises
+    ------
+    Overlap
+    """
+    keys = {kind: {values: name for (values, _), name in sorted(row.items())} for kind, row in rows.items()}
+    for called, description in described:
+        known, mine = keys[description.type.name], description.values
+        for other, against in known.items():
+            if mine != other and _weight(mine) == _weight(other) and all(map(_meet, mine, other)):
+                raise Overlap(
+                    f"{called} for {', '.join(mine)} overlaps {against} for {', '.join(other)}: "
+                    "an exposure that both match would have no best reference.",
+                    remedy="Deliver it for the same values, or for ones that leave the other's out.",
+                )
+        known[mine] = str(called)
+
+
+def _weight(values: tuple[str, ...]) -> int:
+    return sum(value != _IGNORED for value in values)
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether two patterns of a key match a value together."""
+    patterns, others = set(one.split("|")), set(other.split("|"))
+    return bool(patterns & others or (patterns | others) & _WILDCARDS)
+
+
+def _build(cache: Cache, described: Sequence[Described], *, take: bool) -> str:
     parent = context_in_force(cache)
     manifest = read_manifest(cache)
-    kept = {
-        _keep(cache, manifest, path, description.type.name, take=take): description for path, description in described
-    }
+    with mappings.CRDS_LOCK:
+        refuse_overlaps(_rows(_chosen(cache.mappings, parent), described), described)
+    kept = [
+        (_keep(cache, manifest, path, description.type.name, take=take), description) for path, description in described
+    ]
     context = insert(cache.mappings, parent, kept, lambda prefix, suffix: _next_in(cache.mappings, prefix, suffix))
     if context is None:
         assert parent is not None

@@ -22,7 +22,7 @@ from irisdrs.shared.errors import Fatal
 CRDS_LOCK = threading.RLock()
 
 #: What the client raises for a mapping that is none.
-_DAMAGES = (
+DAMAGES = (
     *(CrdsError, OSError, ValueError, TypeError, KeyError, AssertionError, AttributeError, SyntaxError),
     RecursionError,  # a rule in a header with a thousand signs
 )
@@ -60,18 +60,18 @@ def load_context(folder: Path, context: str, loaded: Mapping[str, Any] = Mapping
     with CRDS_LOCK:
         try:
             pipeline = load_mapping(folder, context)
-            for instrument, name in _selected(pipeline).items():
+            for instrument, name in mappings_below(pipeline).items():
                 pipeline.selections[instrument] = imap = load_mapping(folder, name)
-                for kind, below in _selected(imap).items():
+                for kind, below in mappings_below(imap).items():
                     imap.selections[kind] = mapping = loaded.get(below) or load_mapping(folder, below)
-                    _check(below, name, mapping.reference_names())
+                    check_reference_names(mapping)
         except FileNotFoundError as error:
             raise Fatal(
                 f"CRDS context {context} is not in {folder}, or not complete: {error}.",
                 remedy="Deliver its mappings, or name another context.",
             ) from error
         # A mapping of another kind than its place asks for lacks attributes.
-        except (*_DAMAGES, SystemExit) as error:
+        except (*DAMAGES, SystemExit) as error:
             raise Fatal(
                 f"CRDS context {context} in {folder} is damaged: {error}.",
                 remedy="Restore its mappings from where they came.",
@@ -90,7 +90,7 @@ def names_below(folder: Path, name: str) -> list[str]:
     below = {".pmap": ".imap", ".imap": ".rmap"}.get(Path(name).suffix)
     if below is None:
         return []
-    names = list(_selected(_loaded(folder, name)).values())
+    names = list(mappings_below(_loaded(folder, name)).values())
     if wrong := [each for each in names if not each.endswith(below)]:
         raise Fatal(
             f"CRDS mapping {name} in {folder} is damaged: it names {wrong[0]}.", remedy="Restore it from where it came."
@@ -100,8 +100,9 @@ def names_below(folder: Path, name: str) -> list[str]:
 
 def reference_names(folder: Path, name: str) -> list[str]:
     """Names of all references that an rmap may choose, each of them checked; raises as `names_below` does."""
-    names: list[str] = _loaded(folder, name).reference_names()
-    _check(name, "itself", names)
+    mapping = _loaded(folder, name)
+    check_reference_names(mapping)
+    names: list[str] = mapping.reference_names()
     return names
 
 
@@ -109,14 +110,21 @@ def _loaded(folder: Path, name: str) -> Any:
     with CRDS_LOCK:
         try:
             return load_mapping(folder, name)
-        except (*_DAMAGES, SystemExit) as error:
+        except (*DAMAGES, SystemExit) as error:
             raise Fatal(
                 f"CRDS mapping {name} in {folder} is damaged: {error}.", remedy="Restore it from where it came."
             ) from error
 
 
-def load_mapping(folder: Path, name: str) -> Any:
+def load_mapping(folder: Path, name: str, *, checksum: bool = True) -> Any:
     """Load one mapping by absolute path; those below it are loaded when they are needed.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+    checksum : bool
+        Whether its own SHA-1 must be right.
 
     Raises
     ------
@@ -125,7 +133,35 @@ def load_mapping(folder: Path, name: str) -> Any:
         If its text is none that the client may read (`mapping_text`).
     """
     check_mapping_file(folder / name)
-    return rmap.load_mapping(name, path=str(folder))
+    return rmap.load_mapping(name, path=str(folder), **({} if checksum else {"ignore_checksum": True}))
+
+
+def mappings_below(mapping: Any) -> dict[str, str]:
+    """Names of the mappings that a context or instrument mapping chooses, by what it chooses them for.
+
+    Raises
+    ------
+    Fatal
+        If one is no name of a CRDS file.
+    """
+    names = {key: value for key, value in mapping.selector.items() if not rmap.is_special_value(value)}
+    for name in names.values():
+        if not is_safe_name(name):
+            raise _unsafe(name, mapping.basename)
+    return names
+
+
+def check_reference_names(mapping: Any) -> None:
+    """Make sure that all that a reference mapping chooses can be references.
+
+    Raises
+    ------
+    Fatal
+        If one is no name of a reference.
+    """
+    for name in mapping.reference_names():
+        if not is_reference_name(name):
+            raise _unsafe(name, mapping.basename)
 
 
 def rows_of(mapping: Any) -> Rows:
@@ -202,21 +238,6 @@ def _write(folder: Path, name: str, header: Mapping[str, object], selector: str)
         mapping.write(str(temporary))
         temporary.chmod(0o444)
         (folder / name).hardlink_to(temporary)
-
-
-def _selected(mapping: Any) -> dict[str, str]:
-    """Names of the mappings that a pmap or imap chooses from, by what it chooses them for."""
-    names = {key: value for key, value in mapping.selector.items() if not rmap.is_special_value(value)}
-    for name in names.values():
-        if not is_safe_name(name):
-            raise _unsafe(name, mapping.basename)
-    return names
-
-
-def _check(where: str, above: str, references: list[str]) -> None:
-    for name in references:
-        if not is_reference_name(name):
-            raise _unsafe(name, f"{where} (of {above})")
 
 
 def _unsafe(name: str, where: str) -> Fatal:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from irisdrs.shared.crds import former_names
 from irisdrs.shared.crds.parameters import BY_PATH
 from irisdrs.shared.crds.reference_types import (
     DETECTOR,
@@ -65,6 +66,7 @@ def observatory_files() -> dict[Path, str]:
     specs = {"iris": {name: _specification(kind) for name, kind in sorted(reference_types().items())}}
     files = {
         FOLDER / "specs" / "combined_specs.json": json.dumps(specs, indent=1) + "\n",
+        FOLDER / "substitutions.dat": json.dumps({"iris": {DETECTOR: _substitutions()}}, indent=1) + "\n",
         FOLDER / "tpns" / "iris_ld.tpn": _lines(_mapping_values()),
     }
     return files | {
@@ -86,6 +88,12 @@ def _specification(kind: ReferenceType) -> dict[str, object]:
         "ld_tpn": "iris_ld.tpn",
         "unique_rowkeys": None,
     }
+
+
+def _substitutions() -> dict[str, str]:
+    """What the client writes into a mapping for the former names of the detectors in a reference's header."""
+    keyword = BY_PATH[DETECTOR].keyword
+    return {f"{keyword}=='{former}'": name for former, name in former_names.DETECTORS.items()}
 
 
 def _constraints_file(kind: ReferenceType) -> str:

@@ -22,7 +22,7 @@ from irisdrs.crds_proxy.states import file_key
 from irisdrs.crds_proxy.store_holdings import StoreHoldings
 from irisdrs.shared.crash_points import reach
 from irisdrs.shared.crds.cache import Cache, FileFacts
-from irisdrs.shared.crds.context import next_name, refuse_ambiguity
+from irisdrs.shared.crds.context import Overlap, next_name, refuse_ambiguity
 from irisdrs.shared.crds.mappings import load_context
 from irisdrs.shared.crds.names import is_context_name, is_reference_name
 from irisdrs.shared.errors import Fatal, Outage
@@ -218,7 +218,7 @@ class Deliveries:
             await asyncio.to_thread(lay_out, staging, self._cache, below, names)
             try:
                 derived = await self._process.call(inspection.derive, staging, parent, descriptions, used)
-            except inspection.Overlap as error:
+            except Overlap as error:
                 raise Refused({"the delivery": [_in_words(error.message, names)]}) from error
             left = (
                 [name for name, facts in derived.mappings.items() if await self._left(name, facts)] if derived else []

@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 from crds.core import log, utils
@@ -22,12 +21,6 @@ from irisdrs.shared.crds.description import Description, describe_reference
 from irisdrs.shared.crds.file_header import read_header
 from irisdrs.shared.crds.registration import client_environment
 from irisdrs.shared.errors import IrisError
-
-#: A value of a key that the client does not look at; a row with more of them is the weaker one.
-_IGNORED = "N/A"
-
-#: Values of a key that match whatever is asked for. To the client ``*`` (ANY) is as good a match as the exact value.
-_WILDCARDS = frozenset({"*", _IGNORED})
 
 #: What the client's certification must not do: rewrite mappings under fixed names of the folder for temporary files,
 #: look at mappings below (each is named), parse mappings that we wrote once more in seconds for double lines.
@@ -48,10 +41,6 @@ class Derived:
 
     context: str
     mappings: Mapping[str, FileFacts]
-
-
-class Overlap(IrisError):
-    """A reference and another one would match the same exposure equally well."""
 
 
 def describe(paths: Sequence[Path]) -> list[Description | str]:
@@ -89,13 +78,10 @@ def derive(
         written.append(next_name({*taken, *before}, prefix, suffix))
         return written[-1]
 
-    context = insert(staging.mappings, parent, references, name_for)
+    context = insert(staging.mappings, parent, list(references.items()), name_for)
     if context is None:
         return None
     pipeline = mappings.load_context(staging.mappings, context)
-    chosen = mappings.reference_mappings(pipeline)
-    for kind in sorted({description.type.name for description in references.values()}):
-        _refuse_overlaps(mappings.rows_of(chosen[kind]), set(references))
     put_in_force(staging, context, pipeline.mapping_names())
     return Derived(context, {name: facts_of(staging.mappings / name) for name in written})
 
@@ -123,31 +109,6 @@ def _describe(path: Path) -> Description | str:
         return describe_reference(path, read_header(path))
     except IrisError as error:
         return error.message
-
-
-def _refuse_overlaps(rows: mappings.Rows, new: set[str]) -> None:
-    """Refuse what CRDS could not decide: two keys that match one exposure, each in as many values.
-
-    The client's certification finds such a pair only where one key is a special case of the other.
-    """
-    keys = {values: name for (values, _), name in sorted(rows.items())}
-    ours = {values: name for (values, _), name in sorted(rows.items()) if name in new}
-    for (mine, name), (other, against) in product(ours.items(), keys.items()):
-        if mine != other and _weight(mine) == _weight(other) and all(map(_meet, mine, other)):
-            raise Overlap(
-                f"{name} for {', '.join(mine)} overlaps {against} for {', '.join(other)}: "
-                "an exposure that both match would have no best reference."
-            )
-
-
-def _weight(values: tuple[str, ...]) -> int:
-    return sum(value != _IGNORED for value in values)
-
-
-def _meet(one: str, other: str) -> bool:
-    """Whether two patterns of a key match a value together."""
-    patterns, others = set(one.split("|")), set(other.split("|"))
-    return bool(patterns & others or (patterns | others) & _WILDCARDS)
 
 
 def _certify(path: Path, context: str) -> list[str]:

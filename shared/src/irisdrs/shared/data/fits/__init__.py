@@ -5,7 +5,7 @@ Nothing that is written depends on the wall clock, a path or the order of a set,
 bytes.
 """
 
-from irisdrs.shared.data.fits.header_cards import headers
+from irisdrs.shared.data.fits.header_cards import headers, write_with_cards
 from irisdrs.shared.data.fits.images import first_image, image_shape
 from irisdrs.shared.data.fits.model_files import model_name, open_model, to_bytes
 from irisdrs.shared.data.fits.ramps import open_ramp
@@ -34,4 +34,5 @@ __all__ = [
     "open_ramp",
     "read_header",
     "to_bytes",
+    "write_with_cards",
 ]
