@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from irisdrs.shared import data
 from irisdrs.shared.crds import register
 from irisdrs.shared.crds.mappings import CRDS_LOCK, Rows, load_mapping, write_reference_mapping
 from irisdrs.shared.crds.observatory_files import FOLDER, observatory_files
@@ -30,6 +32,17 @@ def test_the_client_knows_exactly_the_types_of_the_table() -> None:
         assert tmt.TYPES.get_item("iris", name, "parkey") == [list(kind.keys), list(kind.time_keys)]
         assert tmt.TYPES.get_item("iris", name, "tpn") == f"iris_{name}.tpn"
         assert tmt.TEXT_DESCR[name] == kind.description
+
+
+def test_products_record_the_reference_of_every_type_by_one_keyword() -> None:
+    register()
+    from crds.tmt.locate import filekind_to_keyword
+
+    schema = yaml.safe_load((Path(data.__file__).parent / "schemas" / "core.schema.yaml").read_text())
+    recorded = schema["properties"]["meta"]["properties"]["ref_file"]["properties"]
+    keywords = {kind: recorded[kind]["properties"]["name"]["fits_keyword"] for kind in recorded if kind != "crds"}
+    assert keywords == {kind: filekind_to_keyword(kind) for kind in reference_types()}
+    assert len(set(keywords.values())) == len(keywords)
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,8 @@ class ReferenceType:
     modes : tuple of ObservingMode
         In which the type is asked for.
     selector : Selector
+    recorded_as : str
+        FITS keyword of a product that records which reference was used; empty for ``R_`` and the name, cut to eight.
     model : str
         Data model that the pipelines open the file as; empty where none does yet.
     time_keys : tuple of str
@@ -120,8 +122,14 @@ class ReferenceType:
     tables: tuple[Table, ...] = ()
     modes: tuple[ObservingMode, ...] = tuple(ObservingMode)
     selector: Selector = Selector.USE_AFTER
+    recorded_as: str = ""
     model: str = ""
     time_keys: tuple[str, ...] = TIME_KEYS
+
+    @property
+    def keyword(self) -> str:
+        """FITS keyword of a product that records which reference was used."""
+        return self.recorded_as or f"R_{self.name.upper()}"[:8]
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -219,6 +227,7 @@ _TABLE = (
         imager=(DETECTOR,),
         spectrograph=(DETECTOR,),
         planes=(Plane("COEFFS", "float32", 3, Values.FINITE, length=6), _DQ),
+        recorded_as="R_LINCOE",
         model="NonlinCoeffModel",
     ),
     ReferenceType(

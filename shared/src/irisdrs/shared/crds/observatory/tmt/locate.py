@@ -196,8 +196,8 @@ def get_env_prefix(instrument: str) -> str:
 
 
 def filekind_to_keyword(filekind: str) -> str:
-    """FITS keyword that records the reference of a type, e.g. ``R_DARK``; at most eight characters."""
-    return f"R_{filekind.upper()}"[:8]
+    """FITS keyword that records the reference of a type, e.g. ``R_DARK``."""
+    return reference_types()[filekind.lower()].keyword
 
 
 def locate_file(refname: str, mode: str | None = None, parameters: Header | None = None) -> str:
