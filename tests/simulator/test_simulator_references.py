@@ -1,5 +1,8 @@
 """Reference files say what the detectors are, and CRDS can be told about them."""
 
+import os
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import pytest
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from irisdrs.shared.crds import client_environment
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.quality import Quality
@@ -92,6 +96,22 @@ def test_headers_hold_what_crds_matches(written: list[Path]) -> None:
 
 def test_a_context_is_built_around_them(written: list[Path], tmp_path: Path) -> None:
     assert build_context(tmp_path / "cache", written).endswith(".pmap")
+
+
+def test_crds_certifies_them(written: list[Path], tmp_path: Path) -> None:
+    build_context(tmp_path / "cache", written)
+    code = "import irisdrs_crds_startup, runpy; runpy.run_module('crds.certify', run_name='__main__')"
+    kept = {name: value for name, value in os.environ.items() if "CRDS" not in name}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, written)],
+        env=kept | client_environment(tmp_path / "cache"),
+        capture_output=True,
+        text=True,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "0 errors" in said
+    assert "0 warnings" in said
 
 
 def test_the_same_truth_gives_the_same_bytes(written: list[Path], tmp_path: Path) -> None:
