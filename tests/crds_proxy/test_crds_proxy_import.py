@@ -194,6 +194,13 @@ def test_a_folder_that_is_no_cache_or_has_not_all_mappings_is_named(tmp_path: Pa
         ask(former, tmp_path / "cache")
 
 
+def test_a_cache_is_not_imported_into_itself(tmp_path: Path) -> None:
+    former = write_cache(tmp_path / "former", CHOSEN, ALL)
+    before = contents(former)
+    assert CliRunner().invoke(app, ["import", str(former), "--cache", str(former)]).exit_code == 2
+    assert contents(former) == before
+
+
 def test_the_client_itself_substitutes_the_former_names(tmp_path: Path) -> None:
     register()
     from irisdrs.shared.crds.mappings import write_reference_mapping

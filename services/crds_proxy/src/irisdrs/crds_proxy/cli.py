@@ -101,6 +101,8 @@ def import_(
     from irisdrs.shared.crds.context import add_described  # noqa: PLC0415
 
     target = _cache_dir(cache)
+    if target.resolve() == directory.resolve():
+        raise typer.BadParameter(f"{directory} is the cache that it would be imported into; name another with --cache")
     done = import_cache(directory, functools.partial(add_described, target), context, dry_run=dry_run)
     rows = [(row.type, row.configuration, row.useafter, row.file, fate_of(row), row.problem) for row in done.rows]
     if as_json:

@@ -88,22 +88,23 @@ def import_cache(directory: Path, publish: Publish, context: str = "", *, dry_ru
 def _translated(taken: Sequence[Described]) -> Iterator[list[Described]]:
     """The files with headers in the words of now, for as long as they are published."""
     with tempfile.TemporaryDirectory(prefix="iris-import-") as folder:
-        described: list[Described] = []
-        for number, (path, description) in enumerate(taken):
-            translated = Path(folder) / f"{number}{path.suffix}"
-            try:
-                _translate(path, translated, description.type)
-            except CorruptObject as error:
-                raise CorruptObject(f"{path} cannot be imported: {error.message}", remedy=error.remedy) from error
-            described.append((translated, description))
-        yield described
+        translated: dict[tuple[Path, str], Path] = {}  # one file may be chosen for several configurations
+        for path, description in taken:
+            key = (path, description.type.name)
+            if key not in translated:
+                translated[key] = Path(folder) / f"{len(translated)}{path.suffix}"
+                _translate(path, translated[key], description.type)
+        yield [(translated[path, description.type.name], description) for path, description in taken]
 
 
-def _translate(path: Path, translated: Path, kind: ReferenceType) -> None:
-    if path.suffix == ".fits":
-        write_with_cards(path, translated, _cards(path, kind), f"Imported from {path.name}")
-    else:
-        translated.symlink_to(path)  # has no FITS keywords
+def _translate(path: Path, target: Path, kind: ReferenceType) -> None:
+    if path.suffix != ".fits":
+        target.symlink_to(path)  # has no FITS keywords
+        return
+    try:
+        write_with_cards(path, target, _cards(path, kind), f"Imported from {path.name}")
+    except CorruptObject as error:
+        raise CorruptObject(f"{path} cannot be imported: {error.message}", remedy=error.remedy) from error
 
 
 def _cards(path: Path, kind: ReferenceType) -> dict[str, str]:

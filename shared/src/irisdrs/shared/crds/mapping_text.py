@@ -6,9 +6,9 @@ mapping has a simple grammar: a header and a selector of strings. This check rea
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from irisdrs.shared.crds.names import is_safe_name
 from irisdrs.shared.errors import Fatal
@@ -97,8 +97,7 @@ def check_mapping_text(text: str, name: str) -> None:
             _check_header(key, token, name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(NamedTuple):
     kind: str
     text: str
 
