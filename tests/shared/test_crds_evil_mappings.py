@@ -1,12 +1,17 @@
 """No mapping makes a context load that names a file outside the cache, calls something, or exhausts the process."""
 
 import hashlib
+import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from irisdrs.shared.crds import client_environment
 from irisdrs.shared.crds.cache import Cache
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.crds.library import Library
@@ -66,6 +71,8 @@ EVIL = {
     "an rmap outside": (IMAP, f"'{GAIN}'", "'/tmp/tmt_iris_gain_0001.rmap'"),
     "an imap that is a reference": (PMAP, f"'{IMAP}'", f"'{FILE}'"),
     "itself": (PMAP, f"'{IMAP}'", f"'{PMAP}'"),
+    "another observatory": (GAIN, "'observatory' : 'TMT'", "'observatory' : 'JWST'"),
+    "another instrument": (GAIN, "'instrument' : 'IRIS'", "'instrument' : 'NIRCAM'"),
     "a parent outside": (GAIN, "'derived_from' : 'NONE'", "'derived_from' : '../../x.rmap'"),
     "code": (GAIN, f"'{FILE}'", "__import__('os').system('true')"),
     "an attribute": (GAIN, f"'{FILE}'", "Match.__class__"),
@@ -138,3 +145,40 @@ def test_what_mappings_of_any_type_say_is_let_through(tmp_path: Path) -> None:
 def test_comments_and_nesting_up_to_the_limit_are_let_through() -> None:
     deep = "{'x' : " * (MAX_DEPTH - 1) + "1" + "}" * (MAX_DEPTH - 1)
     check_mapping_text(f'# why\nheader = {{"x": {deep}}}\ncomment = """it is\nso"""\nselector = {{}}\n', "x.pmap")
+
+
+ASK_THE_CLIENT = """
+import json, sys
+from irisdrs.shared.crds import register
+register()
+import crds
+try:
+    print(crds.getreferences(json.loads(sys.argv[1]), reftypes=["gain"], context="tmt_0001.pmap", observatory="tmt"))
+except Exception as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.parametrize("hooks", ["", "'hooks' : {'precondition_header': 'none'},\n    "])
+@pytest.mark.parametrize("named", ["{outside}", "../outside.fits"])
+def test_a_plain_client_hands_out_no_other_file_either(cache: Cache, tmp_path: Path, named: str, hooks: str) -> None:
+    outside = tmp_path / "outside.fits"
+    outside.write_bytes((cache.references / FILE).read_bytes())
+    environment = {name: value for name, value in os.environ.items() if "CRDS" not in name}
+
+    def answer() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", ASK_THE_CLIENT, json.dumps(HEADER)],
+            env=environment | client_environment(cache.root),
+            cwd=cache.root,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert str(cache.references / FILE) in answer()
+    rewrite(cache.mappings / GAIN, f"'{FILE}'", f"'{named.format(outside=outside)}'")
+    if hooks:
+        rewrite(cache.mappings / GAIN, "'instrument' :", f"{hooks}'instrument' :")
+    assert "which is no name of a CRDS file" in answer()

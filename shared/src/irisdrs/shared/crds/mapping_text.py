@@ -43,6 +43,9 @@ _NO_FILE = {"N/A", "TEMP_N/A", "OMIT", "TEMP_OMIT"}
 #: Parts of a header that make the client call functions, or load what an address names.
 _FORBIDDEN_KEYS = {"hooks", "schema_uri"}
 
+#: Parts of a header that decide whose functions the client calls.
+_OURS = {"observatory": "TMT", "instrument": "IRIS"}
+
 #: Parts of a header that name mappings.
 _NAMES_OF_MAPPINGS = {"name", "derived_from"}
 
@@ -132,6 +135,8 @@ def _check_header(key: str, token: _Token, name: str) -> None:
     """A header makes the client call nothing, load no address, and names no folder."""
     if key in _FORBIDDEN_KEYS:
         raise _refused(name, f"its header has {key!r}")
+    if key in _OURS and token.kind == "text" and token.text[1:-1] != _OURS[key]:
+        raise _refused(name, f"its header says {key} {token.text[:80]}")
     if key in _NAMES_OF_MAPPINGS and set(token.text) & set("/\\"):
         raise _refused(name, f"its header says {key} {token.text[:80]}, which is no name of a mapping")
 
