@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.crds_proxy.holdings_contract import HoldingsContract
 
+from irisdrs.crds_proxy.exchange import publish_built
 from irisdrs.crds_proxy.holdings import Change, ChangeKind, Published
 from irisdrs.crds_proxy.states import States, file_key, state_key
 from irisdrs.crds_proxy.store_holdings import StoreHoldings
@@ -144,6 +146,21 @@ async def test_a_file_published_before_cannot_be_published_as_another(tmp_path: 
     await states.changes()
     with pytest.raises(ValueError, match=r"it changes \['tmt_iris_dark_0001.fits'\]"):
         await states.commit(change(2, dark_0001=b"DARK"))
+
+
+class TestStoreHoldingsContract(HoldingsContract):
+    @pytest.fixture
+    def published(self, built: Path) -> Cache:
+        return Cache(built)
+
+    @pytest.fixture
+    def local(self, cache: Cache) -> Cache:
+        return cache
+
+    @pytest.fixture
+    async def holdings(self, store: Store, published: Cache, local: Cache) -> StoreHoldings:
+        assert await publish_built(store, States(store), published)
+        return StoreHoldings(store, Verifier(local))
 
 
 class TestStoreHoldings:

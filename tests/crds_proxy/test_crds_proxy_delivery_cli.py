@@ -10,10 +10,7 @@ from irisdrs.crds_proxy.cli import app
 from irisdrs.crds_proxy.delivery.results import Refused
 from irisdrs.shared.crds.cache import Cache, context_in_force
 from irisdrs.shared.errors import Fatal
-from irisdrs.shared.testing.references import write_reference
-
-#: What a certified reference says of itself.
-SAID = {"PEDIGREE": "GROUND", "AUTHOR": "A. Tester", "DESCRIP": "for a test"}
+from irisdrs.shared.testing.references import write_certifiable, write_reference
 
 
 @pytest.fixture
@@ -33,13 +30,13 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def test_a_delivery_is_seen_compared_and_rolled_back(data: Path, tmp_path: Path) -> None:
-    first = write_reference(tmp_path / "gain.fits", "gain", **SAID)
+    first = write_certifiable(tmp_path / "gain.fits", "gain")
     done = run("deliver", first, "--data", data, "--reason", "the first", "--by", "me")
     assert "tmt_0001.pmap is in force; before: none." in done.stdout
     assert any(line.split() == ["gain", str(first), "tmt_iris_gain_0001.fits"] for line in done.stdout.splitlines())
     assert context_in_force(Cache(data / "crds")) == "tmt_0001.pmap"
 
-    better = write_reference(tmp_path / "better.fits", "gain", **SAID | {"DESCRIP": "better"})
+    better = write_certifiable(tmp_path / "better.fits", "gain", DESCRIP="better")
     answer = json.loads(run("deliver", better, "--data", data, "--json").stdout)
     assert (answer["old_context"], answer["new_context"], answer["number"]) == ("tmt_0001.pmap", "tmt_0002.pmap", 2)
     assert answer["references"][0]["name"] == "tmt_iris_gain_0002.fits"
@@ -64,7 +61,7 @@ def test_a_delivery_is_seen_compared_and_rolled_back(data: Path, tmp_path: Path)
 
 
 def test_the_same_files_again_change_nothing(data: Path, tmp_path: Path) -> None:
-    files = [write_reference(tmp_path / f"{kind}.fits", kind, **SAID) for kind in ("gain", "mask")]
+    files = [write_certifiable(tmp_path / f"{kind}.fits", kind) for kind in ("gain", "mask")]
     run("deliver", *files, "--data", data)
     before = contents(data / "store")
     assert "nothing was changed" in run("deliver", *reversed(files), "--data", data).stdout
@@ -72,21 +69,21 @@ def test_the_same_files_again_change_nothing(data: Path, tmp_path: Path) -> None
 
 
 def test_a_dry_run_says_what_would_be_and_changes_nothing(data: Path, tmp_path: Path) -> None:
-    file = write_reference(tmp_path / "gain.fits", "gain", **SAID)
+    file = write_certifiable(tmp_path / "gain.fits", "gain")
     assert "tmt_0001.pmap would be in force" in run("deliver", file, "--data", data, "--dry-run").stdout
     assert contents(data / "store") == {}
     assert list((data / "crds" / "deliveries").iterdir()) == []
 
 
 def test_a_refusal_says_why_for_people_and_for_programs(data: Path, tmp_path: Path) -> None:
-    good = write_reference(tmp_path / "gain.fits", "gain", **SAID)
-    bad = write_reference(tmp_path / "mask.fits", "mask", **SAID | {"AUTHOR": ""})
-    with pytest.raises(Refused, match=r"META\.AUTHOR"):
+    good = write_certifiable(tmp_path / "gain.fits", "gain")
+    bad = write_certifiable(tmp_path / "mask.fits", "mask", AUTHOR="")
+    with pytest.raises(Refused, match="AUTHOR"):
         run("deliver", good, bad, "--data", data)
     answer = json.loads(run("deliver", good, bad, "--data", data, "--json", code=1).stdout)
     assert answer["error"] == "Refused"
     assert answer["problems"].keys() == {str(bad)}
-    assert "META.AUTHOR" in answer["problems"][str(bad)][0]
+    assert "AUTHOR" in answer["problems"][str(bad)][0]
     assert contents(data / "store") == {}
 
 
@@ -95,7 +92,7 @@ def test_the_cache_of_the_host_is_where_history_begins(data: Path, tmp_path: Pat
 
     build_context(data / "crds", [write_reference(tmp_path / "dark.fits", "dark")])
     assert "import" in run("history", "--data", data).stdout
-    run("deliver", write_reference(tmp_path / "gain.fits", "gain", **SAID), "--data", data)
+    run("deliver", write_certifiable(tmp_path / "gain.fits", "gain"), "--data", data)
     shown = json.loads(run("history", "--data", data, "--json").stdout)
     assert [(one["kind"], one["context"]) for one in shown] == [
         ("import", "tmt_0001.pmap"), ("delivery", "tmt_0002.pmap"),
@@ -106,10 +103,19 @@ def test_the_cache_of_the_host_is_where_history_begins(data: Path, tmp_path: Pat
 
 
 def test_what_is_not_there_is_named(data: Path, tmp_path: Path) -> None:
-    run("deliver", write_reference(tmp_path / "gain.fits", "gain", **SAID), "--data", data)
+    run("deliver", write_certifiable(tmp_path / "gain.fits", "gain"), "--data", data)
     with pytest.raises(Fatal, match=r"no context 'tmt_0009\.pmap'"):
         run("rollback", "tmt_0009.pmap", "--reason", "x", "--data", data)
     with pytest.raises(Fatal, match="There is no folder"):
         run("history", "--data", tmp_path / "nowhere")
     with pytest.raises(Refused, match="there is no such file"):
         run("deliver", tmp_path / "absent.fits", "--data", data)
+
+
+def test_contexts_of_a_server_upstream_are_not_changed_here(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IRIS_CRDS_UPSTREAM", "http://127.0.0.1:1")
+    with pytest.raises(Fatal, match="Deliver to that server"):
+        run("deliver", write_certifiable(tmp_path / "gain.fits", "gain"), "--data", data)
+    assert contents(data) == {}

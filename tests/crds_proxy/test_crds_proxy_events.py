@@ -18,15 +18,14 @@ from irisdrs.shared import crash_points
 from irisdrs.shared.crds import register
 from irisdrs.shared.crds.cache import Cache, context_in_force
 from irisdrs.shared.crds.context import build_context
+from irisdrs.shared.crds.reference_types import reference_types
 from irisdrs.shared.errors import CorruptObject
 from irisdrs.shared.events import ContextChanged, Event, ReferenceCertified, ReferenceCreated, ReferenceRejected
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.store.port import ObjectRef
-from irisdrs.shared.testing.references import write_reference
+from irisdrs.shared.testing.references import write_certifiable, write_reference
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # all tests share one process of the client
-
-SAID = {"PEDIGREE": "GROUND", "AUTHOR": "A. Tester", "DESCRIP": "for a test"}
 
 
 class Proxy:
@@ -70,13 +69,13 @@ def proxy(tmp_path: Path, process: CrdsProcess) -> Proxy:
 
 
 async def test_an_event_delivers_once_however_often_it_comes(proxy: Proxy, tmp_path: Path) -> None:
-    event = await proxy.create(write_reference(tmp_path / "gain.fits", "gain", **SAID), "gain")
+    event = await proxy.create(write_certifiable(tmp_path / "gain.fits", "gain"), "gain")
     (certified,) = await proxy.handle(event)
     assert isinstance(certified, ReferenceCertified)
     assert certified.file_name == "tmt_iris_gain_0001.fits"
     assert certified.object == event.object
     assert any("crds certify 14" in check for check in certified.checks)
-    other = await proxy.create(write_reference(tmp_path / "better.fits", "gain", **SAID | {"DESCRIP": "x"}), "gain")
+    other = await proxy.create(write_certifiable(tmp_path / "better.fits", "gain", DESCRIP="x"), "gain")
     await proxy.handle(other)
     assert await proxy.handle(event) == [certified]
     catalogue = await proxy.holdings.catalogue()
@@ -86,8 +85,7 @@ async def test_an_event_delivers_once_however_often_it_comes(proxy: Proxy, tmp_p
 
 async def test_an_event_is_not_carried_out_again_after_a_roll_back(proxy: Proxy, tmp_path: Path) -> None:
     events = [
-        await proxy.create(write_reference(tmp_path / f"{name}.fits", "gain", **SAID | {"DESCRIP": name}), "gain")
-        for name in "ab"
+        await proxy.create(write_certifiable(tmp_path / f"{name}.fits", "gain", DESCRIP=name), "gain") for name in "ab"
     ]
     for event in events:
         await proxy.handle(event)
@@ -97,7 +95,7 @@ async def test_an_event_is_not_carried_out_again_after_a_roll_back(proxy: Proxy,
 
 
 async def test_a_crash_after_the_commit_loses_no_event(proxy: Proxy, tmp_path: Path, process: CrdsProcess) -> None:
-    event = await proxy.create(write_reference(tmp_path / "gain.fits", "gain", **SAID), "gain")
+    event = await proxy.create(write_certifiable(tmp_path / "gain.fits", "gain"), "gain")
     crash_points.arm("crds.commit.after")
     try:
         with pytest.raises(crash_points.Crash):
@@ -114,7 +112,7 @@ async def test_a_crash_after_the_commit_loses_no_event(proxy: Proxy, tmp_path: P
 @pytest.mark.parametrize(
     ("cards", "kind", "reason"),
     [
-        ({"AUTHOR": ""}, "gain", "META.AUTHOR"),
+        ({"AUTHOR": ""}, "gain", "Missing required keyword 'AUTHOR'"),
         ({"USEAFTER": "soon"}, "gain", "USEAFTER 'soon'"),
         ({}, "mask", "announced as mask, and its REFTYPE is gain"),
     ],
@@ -122,10 +120,11 @@ async def test_a_crash_after_the_commit_loses_no_event(proxy: Proxy, tmp_path: P
 async def test_a_reference_that_is_wrong_is_rejected_with_the_reason(
     proxy: Proxy, tmp_path: Path, cards: dict[str, str], kind: str, reason: str
 ) -> None:
-    event = await proxy.create(write_reference(tmp_path / "gain.fits", "gain", **SAID | cards), kind)
+    event = await proxy.create(write_certifiable(tmp_path / "gain.fits", "gain", None, **cards), kind)
     (rejected,) = await proxy.handle(event)
     assert isinstance(rejected, ReferenceRejected)
     assert reason in rejected.reason
+    assert str(tmp_path) not in rejected.reason
     assert rejected.file_name == "gain.fits"
     assert await proxy.handle(event) == [rejected]
     assert await proxy.kinds() == []
@@ -142,11 +141,11 @@ async def test_an_object_that_is_damaged_is_no_reason_to_reject(proxy: Proxy) ->
 async def test_every_change_is_told_once_and_whose_teller_died_again(
     proxy: Proxy, tmp_path: Path, process: CrdsProcess
 ) -> None:
-    files = [write_reference(tmp_path / f"{kind}.fits", kind, **SAID) for kind in ("gain", "mask", "readnoise")]
+    files = [write_certifiable(tmp_path / f"{kind}.fits", kind) for kind in ("gain", "mask", "readnoise")]
     await proxy.deliveries.deliver(files[:2], "somebody", "by command")
-    assert [(one.old_context, one.new_context, one.types) for one in await proxy.told()] == [
-        ("NONE", "tmt_0001.pmap", ("gain", "mask"))
-    ]
+    (changed,) = await proxy.told()
+    assert (changed.old_context, changed.new_context, changed.number) == ("NONE", "tmt_0001.pmap", 1)
+    assert changed.types == tuple(sorted(reference_types()))  # each has a mapping from the first context on
     await proxy.deliveries.deliver(files[2:], "somebody", "by command")
     await proxy.deliveries.roll_back("tmt_0001.pmap", "somebody", "worse")
 
@@ -167,7 +166,7 @@ async def test_the_cache_keeps_up_with_the_store_and_the_store_with_the_cache(pr
     build_context(proxy.cache.root, [write_reference(tmp_path / "dark.fits", "dark")])
     await proxy.told()
     assert await proxy.kinds() == [ChangeKind.IMPORT]
-    gain = write_reference(tmp_path / "gain.fits", "gain", **SAID)
+    gain = write_certifiable(tmp_path / "gain.fits", "gain")
     await proxy.deliveries.deliver([gain], "somebody", "by command")
     await proxy.told()
     assert context_in_force(proxy.cache) == "tmt_0002.pmap"
@@ -183,7 +182,7 @@ async def test_the_cache_keeps_up_with_the_store_and_the_store_with_the_cache(pr
 async def test_what_was_built_here_under_names_of_others_stays_here(
     proxy: Proxy, tmp_path: Path, process: CrdsProcess
 ) -> None:
-    gain = write_reference(tmp_path / "gain.fits", "gain", **SAID)
+    gain = write_certifiable(tmp_path / "gain.fits", "gain")
     await Proxy(tmp_path / "data", process).deliveries.deliver([gain], "somebody", "by command")
     proxy.cache = Cache(tmp_path / "other")
     proxy.holdings = StoreHoldings(proxy.store, Verifier(proxy.cache))

@@ -54,5 +54,6 @@ async def on_reference_created(event: ReferenceCreated, store: Store, deliveries
             )
     except Refused as problem:
         name = event.object.key.rpartition("/")[2]
-        return [ReferenceRejected(file_name=name, reason=str(problem)[:_REASON], **facts)]
+        reason = "; ".join(said for each in problem.problems.values() for said in each)
+        return [ReferenceRejected(file_name=name, reason=reason[:_REASON], **facts)]
     return [ReferenceCertified(file_name=outcome.references[0].name, **facts)]

@@ -201,6 +201,11 @@ async def _open(settings: HostSettings) -> AsyncIterator[_Office]:
     from irisdrs.shared.crds import register  # noqa: PLC0415
     from irisdrs.shared.crds.cache import Cache  # noqa: PLC0415
 
+    if settings.crds_upstream is not None:
+        raise Fatal(
+            "Contexts come from the server that IRIS_CRDS_UPSTREAM names.",
+            remedy="Deliver to that server, or unset IRIS_CRDS_UPSTREAM.",
+        )
     if settings.store_url is None and not settings.data_dir.is_dir():
         raise Fatal(f"There is no folder {settings.data_dir}.", remedy="Name the folder of the data with --data.")
     register()

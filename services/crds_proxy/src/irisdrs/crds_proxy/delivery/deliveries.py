@@ -233,9 +233,8 @@ class Deliveries:
         return stored is not None and stored.ref.sha256 != facts.sha256
 
     async def _certify(self, staging: Cache, derived: inspection.Derived, names: Mapping[str, Incoming]) -> None:
-        problems = await self._process.call(
-            inspection.certify, staging, derived.context, [*names, *sorted(derived.mappings)]
-        )
+        judged = [*names, *sorted(derived.mappings.keys() - set(derived.empty))]
+        problems = await self._process.call(inspection.certify, staging, derived.context, judged)
         reach("crds.certify.after")
         if problems:
             raise Refused(

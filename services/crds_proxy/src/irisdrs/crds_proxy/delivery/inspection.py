@@ -37,10 +37,13 @@ class Derived:
         Name of its pmap.
     mappings : mapping of str to FileFacts
         Those that are new.
+    empty : collection of str
+        Those of types that have no reference yet.
     """
 
     context: str
     mappings: Mapping[str, FileFacts]
+    empty: Collection[str]
 
 
 def describe(paths: Sequence[Path]) -> list[Description | str]:
@@ -83,7 +86,8 @@ def derive(
         return None
     pipeline = mappings.load_context(staging.mappings, context)
     put_in_force(staging, context, pipeline.mapping_names())
-    return Derived(context, {name: facts_of(staging.mappings / name) for name in written})
+    facts = {name: facts_of(staging.mappings / name) for name in written}
+    return Derived(context, facts, {each.basename for each in chosen.values() if not each.reference_names()})
 
 
 def certify(staging: Cache, context: str, names: Sequence[str]) -> dict[str, list[str]]:
