@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from irisdrs.shared.crds import register
 from irisdrs.shared.crds.cache import Cache, context_in_force, read_manifest
-from irisdrs.shared.crds.context import build_context
+from irisdrs.shared.crds.context import build_context, next_name
 from irisdrs.shared.crds.library import Library
 from irisdrs.shared.crds.mappings import (
     load_context,
@@ -234,3 +234,11 @@ def test_a_safe_name_stays_in_its_folder(tmp_path: Path, name: str) -> None:
     if is_safe_name(name):
         assert (tmp_path / name).resolve().parent == tmp_path
     assert not is_safe_name(f"../{name}")
+
+
+def test_references_and_mappings_of_a_type_are_counted_apart() -> None:
+    taken = ["tmt_iris_dark_0007.rmap", "tmt_iris_dark_0002.fits", "tmt_iris_dark_0003.asdf", "tmt_iris_0009.imap"]
+    assert next_name(taken, "tmt_iris_dark", ".fits") == "tmt_iris_dark_0004.fits"
+    assert next_name(taken, "tmt_iris_dark", ".rmap") == "tmt_iris_dark_0008.rmap"
+    assert next_name(taken, "tmt_iris", ".imap") == "tmt_iris_0010.imap"
+    assert next_name(taken, "tmt", ".pmap") == "tmt_0001.pmap"

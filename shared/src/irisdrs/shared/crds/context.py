@@ -20,6 +20,7 @@ from irisdrs.shared.crds.cache import (
 )
 from irisdrs.shared.crds.description import Description, describe_reference
 from irisdrs.shared.crds.file_header import read_header
+from irisdrs.shared.crds.names import MAPPING_SUFFIXES
 from irisdrs.shared.crds.reference_types import reference_types
 from irisdrs.shared.crds.registration import SERVERLESS_URL, register
 from irisdrs.shared.errors import Fatal
@@ -162,9 +163,13 @@ def put_in_force(cache: Cache, context: str, mapping_names: Iterable[str]) -> No
 
 
 def next_name(taken: Iterable[str], prefix: str, suffix: str) -> str:
-    """The name after the greatest number that is taken, e.g. ``tmt_iris_dark_0004.fits``."""
+    """The name after the greatest number that is taken, e.g. ``tmt_iris_dark_0004.fits``.
+
+    References and mappings of a type are counted apart; references of one type together, whatever their format.
+    """
     pattern = re.compile(rf"{prefix}_([0-9]+)\.[a-z]+")
-    numbers = [int(found[1]) for name in taken if (found := pattern.fullmatch(name))]
+    alike = [name for name in taken if name.endswith(MAPPING_SUFFIXES) == suffix.endswith(MAPPING_SUFFIXES)]
+    numbers = [int(found[1]) for name in alike if (found := pattern.fullmatch(name))]
     return f"{prefix}_{max(numbers, default=0) + 1:04d}{suffix}"
 
 

@@ -87,7 +87,8 @@ def derive(
     pipeline = mappings.load_context(staging.mappings, context)
     put_in_force(staging, context, pipeline.mapping_names())
     facts = {name: facts_of(staging.mappings / name) for name in written}
-    return Derived(context, facts, {each.basename for each in chosen.values() if not each.reference_names()})
+    chosen = mappings.reference_mappings(pipeline).values()
+    return Derived(context, facts, {each.basename for each in chosen if not each.reference_names()})
 
 
 def certify(staging: Cache, context: str, names: Sequence[str]) -> dict[str, list[str]]:
