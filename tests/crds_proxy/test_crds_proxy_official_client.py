@@ -60,8 +60,7 @@ async def observatory(tmp_path: Path) -> AsyncIterator[Observatory]:
     """A fresh server with an empty cache of its own."""
     store = DirectoryStore(tmp_path / "store")
     source, published_at = await publish_two(store, tmp_path / "source")
-    cache = Cache(tmp_path / "server")
-    files = Verifier(cache)
+    files = Verifier(Cache(tmp_path / "server"))
     references = LocalReferences(StoreHoldings(store, files), files)
     async with AsyncExitStack() as stop:
         url = await stop.enter_async_context(serving(application(references), "127.0.0.1", 0))

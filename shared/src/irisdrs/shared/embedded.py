@@ -33,6 +33,7 @@ from irisdrs.shared.status import SystemStatus, of_process
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.web_guard import WebGuard
 from irisdrs.shared.web_server import serving
+from irisdrs.shared.web_together import Together
 
 _log = structlog.get_logger(__name__)
 
@@ -236,8 +237,7 @@ def web_application(system: EmbeddedSystem) -> FastAPI:
         return {"data": system.identity}
 
     app.include_router(dead_letter_routes(DeadLetters(system.bus, system.platform.store)))
-    for web in system.webs:
-        app.mount("/", web)
+    app.mount("/", Together(system.webs))
     return app
 
 
