@@ -30,15 +30,19 @@ from irisdrs.crds_proxy.api import application
 from irisdrs.crds_proxy.bestrefs import LocalReferences
 from irisdrs.crds_proxy.holdings import ChangeKind, Published
 from irisdrs.crds_proxy.main import open_references
+from irisdrs.crds_proxy.preload import preloading
 from irisdrs.crds_proxy.upstream.holdings import UpstreamHoldings, changes_of
 from irisdrs.crds_proxy.upstream.retention import to_give_up
 from irisdrs.crds_proxy.upstream.server import CrdsServer
 from irisdrs.crds_proxy.verification import Verifier
+from irisdrs.shared.contract.examples import EXAMPLES
 from irisdrs.shared.crds.cache import Cache, FileFacts
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.errors import Fatal, MissingReference, Outage
+from irisdrs.shared.events import ObservationStarted
 from irisdrs.shared.http_references import HttpReferences
 from irisdrs.shared.testing.references import HEADER, write_reference, write_references
+from irisdrs.shared.testing.servers.disk import SmallDisk
 from irisdrs.shared.testing.servers.process import reserved_port
 
 GAIN = "tmt_iris_gain_0001.fits"
@@ -499,3 +503,45 @@ async def test_a_client_sees_a_cut_line_when_a_reference_arrives_damaged(url: st
         answer = await client.get("/references/tmt/tmt_iris_flat_0001.fits", timeout=SOON_S)
         assert (answer.status_code, answer.json()["error_class"]) == (503, "Outage")
     await stage.holdings.close()
+
+
+async def started(context: str) -> ObservationStarted:
+    """An observation that asks for what `CARDS` have, under a context."""
+    (event,) = [each for each in EXAMPLES if isinstance(each, ObservationStarted) and each.plan.sampling.mode == "UTR"]
+    sampling = event.plan.sampling.model_copy(update={"read_time_s": 0.72, "reads": 8})
+    return ObservationStarted(
+        plan=event.plan.model_copy(update={"filter": "Ks", "sampling": sampling, "crds_context": context})
+    )
+
+
+async def test_the_references_of_an_observation_are_brought_when_it_starts(
+    holdings: UpstreamHoldings, line: Line, local: Cache
+) -> None:
+    references = LocalReferences(holdings, holdings.files)
+    answer = preloading(references)[ObservationStarted]
+    assert list(await answer(await started("tmt_0001.pmap"))) == []
+    here = {path.name for path in local.references.glob("*.fits")}
+    assert GAIN in here
+    assert {name.split("_")[2] for name in here} >= {"mask", "nonlincoeff", "saturation", "gain", "readnoise"}
+    downloads = list(line.downloads)
+    await answer(await started("tmt_0001.pmap"))
+    assert line.downloads == downloads
+
+
+async def test_an_observation_under_a_context_that_is_not_there_waits_for_nothing(
+    holdings: UpstreamHoldings, local: Cache
+) -> None:
+    answer = preloading(LocalReferences(holdings, holdings.files))[ObservationStarted]
+    assert list(await answer(await started("tmt_9999.pmap"))) == []
+    assert list(local.references.glob("*.fits")) == []
+
+
+async def test_a_full_disk_is_an_outage_and_leaves_nothing_behind(url: str, disk: SmallDisk, published: Cache) -> None:
+    local = Cache(disk.folder / "local")
+    holdings = in_front_of(url, local)
+    with pytest.raises(Outage, match=rf"cannot take {GAIN}: .* are free"):
+        await holdings.local(GAIN)
+    flat = "tmt_iris_flat_0001.fits"
+    assert (await holdings.local(flat)).read_bytes() == whole(published, flat)
+    assert list(local.references.glob(".*.part")) == []
+    await holdings.close()

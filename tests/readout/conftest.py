@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from irisdrs.crds_proxy.bestrefs import LocalReferences
 from irisdrs.crds_proxy.main import open_references
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.estimation import EXACT_READS
@@ -20,6 +21,7 @@ from irisdrs.shared.edge.spool import Spool
 from irisdrs.shared.events import Event, ExposureEnded, ExposureEvent, ExposureStarted, ReadWritten
 from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.observation import ObservationPlan
+from irisdrs.shared.references import References
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.testing.replay import replay
@@ -33,13 +35,14 @@ READS, RAMPS, SIZE = 4, 2, 64
 class Bench:
     """Handlers of IMG1 on a store that holds an exposure, and the events that the edge told.
 
-    `new_handlers` takes the room, the `exact_reads` and the `grow_saturation` of a workshop, if they shall be others
-    than those of a service.
+    `new_handlers` takes the room, the `exact_reads`, the `grow_saturation` and the `references` of a workshop, if they
+    shall be others than those of a service.
     """
 
     store: DirectoryStore
     plan: ObservationPlan
     events: tuple[ExposureEvent, ...]
+    references: LocalReferences
     new_handlers: Callable[..., DetectorHandlers]
 
     @property
@@ -97,16 +100,19 @@ async def bench(exposure: tuple[ObservationPlan, Path, Path], processor: Process
     shutil.copytree(source, tmp_path / "store")
     store = DirectoryStore(tmp_path / "store")
     events = [event async for event in replay(store, plan) if isinstance(event, ExposureEvent)]
-    references = open_references(crds)
+    local = open_references(crds)
     threads = ThreadPoolExecutor(2)
 
     def new_handlers(
-        room: Room | None = None, exact_reads: int = EXACT_READS, grow_saturation: bool = False
+        room: Room | None = None,
+        exact_reads: int = EXACT_READS,
+        grow_saturation: bool = False,
+        references: References = local,
     ) -> DetectorHandlers:
         room = room or Room(DEFAULT_BYTES, tmp_path)
         return DetectorHandlers(Workshop(store, references, threads, processor, room, exact_reads, grow_saturation))
 
-    return Bench(store, plan, tuple(events), new_handlers)
+    return Bench(store, plan, tuple(events), local, new_handlers)
 
 
 @pytest.fixture

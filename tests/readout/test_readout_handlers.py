@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from irisdrs.crds_proxy.api import application
 from irisdrs.shared import crash_points
 from irisdrs.shared.data.fits import encode_read, open_model
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference, NotDue, ReadConflict, WrongShape
 from irisdrs.shared.events import ExposureAborted, ExposureDue, FrameReady, ProcessingFailed, ReadFailed
+from irisdrs.shared.http_references import HttpReferences
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.store.keys import fact_key
 from irisdrs.shared.store.port import ObjectRef
+from irisdrs.shared.web_server import serving
 
 
 async def tell(handlers: Any, event: Any) -> list[Any]:
@@ -91,6 +94,18 @@ async def test_a_death_inside_a_handler_leaves_the_same_frame(
             frames += await tell_all(handlers, [event])
     assert not crash_points.armed()
     assert [frame.object for frame in frames] == [reference.object]
+
+
+async def test_references_are_fetched_before_the_first_read(bench: Any, tmp_path: Path) -> None:
+    async with serving(application(bench.references), "127.0.0.1", 0) as url:
+        references = HttpReferences(url, tmp_path / "fetched")
+        handlers = bench.new_handlers(references=references)
+        await tell(handlers, bench.started)
+        assert len(list((tmp_path / "fetched").rglob("*.fits"))) == 5
+    # and from then on crds_proxy is not needed
+    frames = await tell_all(handlers, bench.events)
+    assert [frame.reads_used for frame in frames] == [8]
+    await references.close()
 
 
 async def test_reads_wait_for_a_missing_reference_and_only_the_last_one_is_refused(

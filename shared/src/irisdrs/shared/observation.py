@@ -3,7 +3,7 @@
 `observations/{night}/{observation}.json` holds an `ObservationPlan`. Whoever missed a message reads the store.
 """
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from pathlib import Path
 
@@ -116,6 +116,11 @@ class ObservationPlan(Facts):
     def program(self) -> str:
         """Semester and program, ``2034B-007``."""
         return self.observation[:9]
+
+    @property
+    def foreseen_at(self) -> datetime:
+        """A time (UTC) of the night, for what must be asked for before there is a read that says its own."""
+        return datetime.combine(self.night, time(12), UTC)
 
     def crds_parameters(self, detector: Detector, exposure_type: ExposureType, at: datetime) -> dict[str, str]:
         """CRDS matching parameters of an exposure that is read out in full at a time (UTC), as its reads will say."""

@@ -10,11 +10,12 @@ from irisdrs.crds_proxy.delivery.deliveries import Deliveries
 from irisdrs.crds_proxy.delivery.process import CrdsProcess
 from irisdrs.crds_proxy.handlers import handlers, handlers_upstream
 from irisdrs.crds_proxy.holdings import Holdings
+from irisdrs.crds_proxy.preload import preloading
 from irisdrs.crds_proxy.store_holdings import StoreHoldings
 from irisdrs.crds_proxy.upstream.holdings import UpstreamHoldings
 from irisdrs.crds_proxy.upstream.server import CrdsServer
 from irisdrs.crds_proxy.verification import Verifier
-from irisdrs.shared.bus.topology import CRDS
+from irisdrs.shared.bus.topology import CRDS, CRDS_PRELOAD
 from irisdrs.shared.crds import register
 from irisdrs.shared.crds.cache import Cache
 from irisdrs.shared.service import Platform, Service
@@ -36,7 +37,7 @@ def compose(platform: Platform) -> Service:
     announcements = Announcements(platform.store, holdings, files.cache)
     return Service(
         name="crds_proxy",
-        handlers={CRDS: handlers(platform.store, deliveries)},
+        handlers={CRDS: handlers(platform.store, deliveries), CRDS_PRELOAD: preloading(references)},
         web=application(references),
         close=process.close,
         prepare=announcements.prepare,
@@ -51,7 +52,7 @@ def _in_front_of(url: str, files: Verifier, bound: int) -> Service:
     references = LocalReferences(holdings, files)
     return Service(
         name="crds_proxy",
-        handlers={CRDS: handlers_upstream()},
+        handlers={CRDS: handlers_upstream(), CRDS_PRELOAD: preloading(references)},
         web=application(references),
         close=holdings.close,
         collectors=references.figures.collectors(),

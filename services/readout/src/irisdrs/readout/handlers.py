@@ -57,8 +57,9 @@ class DetectorHandlers:
         }
 
     async def on_exposure_started(self, event: ExposureStarted) -> Sequence[Event]:
-        """See what the store has of the exposure, and return its deadline."""
-        await self._exposure(event, event.sampling)
+        """See what the store has of the exposure, fetch its references meanwhile, and return its deadline."""
+        exposure = await self._exposure(event, event.sampling)
+        await self._workshop.preload(exposure, event.detector)
         due = ExposureDue(**_identity(event), due_at=event.due_at, sampling=event.sampling)
         return [due]
 

@@ -1,6 +1,7 @@
 """Between the handlers and the pixels: what is looked up, fetched, computed in threads, and stored."""
 
 import asyncio
+import contextlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from irisdrs.readout.preview import PNG, picture
 from irisdrs.readout.ring import Room
 from irisdrs.shared.crash_points import reach
 from irisdrs.shared.data.read_header import ReadHeader
-from irisdrs.shared.errors import CorruptObject, Fatal, IrisError, MissingReference, WrongShape
+from irisdrs.shared.errors import CorruptObject, Fatal, IrisError, MissingReference, Outage, Retryable, WrongShape
 from irisdrs.shared.events.facts import FrameReady
 from irisdrs.shared.events.metadata import from_metadata, to_metadata
 from irisdrs.shared.events.telemetry import PreviewUpdated
@@ -91,6 +92,18 @@ class Workshop:
         stored = await self._store.head(key)
         if stored is not None:
             exposure.membership.note(slot, stored.ref)
+
+    async def preload(self, exposure: Exposure, detector: Detector) -> None:
+        """Have the references of an exposure fetched before its first read, which decides which they are.
+
+        What goes wrong here goes wrong again with the first read, and counts then.
+        """
+        if exposure.references:
+            return
+        with contextlib.suppress(Fatal, Outage, Retryable):
+            plan = await self._plan(exposure)
+            parameters = plan.crds_parameters(detector, exposure.membership.exposure.type, plan.foreseen_at)
+            await self._references.best_references(parameters, REFERENCE_TYPES, plan.crds_context)
 
     async def find_frame(self, exposure: Exposure) -> FrameReady | None:
         """The frame of all expected reads, if somebody has made it already."""

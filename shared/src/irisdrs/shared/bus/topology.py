@@ -147,6 +147,7 @@ CALIBRATE_COMBINE = "iris.q.calibrate.combine"
 CALIBRATE_BULK = "iris.q.calibrate.bulk"
 CALIBRATE_PLAN = "iris.q.calibrate.plan"
 CRDS = "iris.q.crds"
+CRDS_PRELOAD = "iris.q.crds.preload"
 ARCHIVE = "iris.q.archive"
 
 QUEUES: tuple[Queue, ...] = (
@@ -168,6 +169,8 @@ QUEUES: tuple[Queue, ...] = (
         single_active=True,
     ),
     Queue(name=CRDS, service="crds_proxy", takes=(ReferenceCreated,), single_active=True, hard_timeout_s=600.0),
+    # Of its own: a delivery takes seconds, and an observation that starts meanwhile does not wait for it.
+    Queue(name=CRDS_PRELOAD, service="crds_proxy", takes=(ObservationStarted,), hard_timeout_s=600.0),
     Queue(
         name=ARCHIVE,
         service="archive",

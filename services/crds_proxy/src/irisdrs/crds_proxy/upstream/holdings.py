@@ -63,7 +63,7 @@ class UpstreamHoldings:
         self._bound = bound
         self._locks = cache.config / "locks"
         self._locks.mkdir(exist_ok=True)
-        self._files = files
+        self.files = files
         self._uses = Uses(cache)
         files.on_use = self._use
         self._info: ServerInfo | None = None
@@ -100,7 +100,7 @@ class UpstreamHoldings:
 
     async def local(self, name: str) -> Path:
         """A published file as a verified file of the cache."""
-        known = self._files.recall(name)
+        known = self.files.recall(name)
         if known is None:
             arrival = await self._begin(name)
             return await arrival.whole() if arrival is not None else self._cache.path(name)
@@ -108,7 +108,7 @@ class UpstreamHoldings:
 
     async def arriving(self, name: str) -> Arrival | None:
         """A file that is on its way, or has to come; None when it is here."""
-        return None if self._files.recall(name) is not None else await self._begin(name)
+        return None if self.files.recall(name) is not None else await self._begin(name)
 
     async def _begin(self, name: str) -> Arrival | None:
         """Have a file fetched unless it is here."""
@@ -143,7 +143,7 @@ class UpstreamHoldings:
         if facts is None or (facts.size, facts.sha1sum) != (published.size, published.sha1sum):
             return False
         with contextlib.suppress(Unusable):
-            self._files.verify(name)
+            self.files.verify(name)
             return True
         return False
 
