@@ -123,7 +123,7 @@ def test_a_huge_mapping_is_refused_before_it_is_read(cache: Cache) -> None:
     mapping.chmod(0o644)
     with mapping.open("r+b") as file:
         file.truncate(1 << 40)  # a hole: no such memory
-    with pytest.raises(Fatal, match=f"more than {MAX_BYTES} bytes"):
+    with pytest.raises(Fatal, match=f"whole context is refused: it has more than {MAX_BYTES} bytes"):
         load_context(cache.mappings, PMAP)
 
 

@@ -143,6 +143,6 @@ def _check_header(key: str, token: _Token, name: str) -> None:
 
 def _refused(name: str, reason: str) -> Fatal:
     return Fatal(
-        f"The CRDS mapping {name} is refused, and every context with it: {reason}.",
+        f"The CRDS mapping {name} says what none may say, and the whole context is refused: {reason}.",
         remedy="Find out who wrote it; names in it have lower-case letters, digits and underscores only.",
     )
