@@ -66,7 +66,7 @@ async def missing_references(
         try:
             await references.best_references(parameters, [kind], context)
         except MissingReference as error:
-            reason = error.message.rpartition(f" {kind}: ")[2]
+            reason = error.message.rpartition(f" {kind}: ")[2].removeprefix("NOT FOUND ").rstrip(".")
             missing.append(Missing(detector, kind, _configuration(kind, parameters), reason))
     return missing, asked
 
