@@ -12,6 +12,8 @@ import pytest
 import pytest_asyncio
 from tests.chaos.shelf import DirectoryShelf
 from tests.chaos.verdict import Account, Verdict, WitnessedEdge, audit, missing
+from tests.contract.test_contract_crds_deliveries import POINTS as DELIVERY_POINTS
+from tests.contract.test_contract_crds_deliveries import PROCESS_POINT
 from tests.edge.test_edge_crashes import POINTS as EDGE_POINTS
 from tests.flow.test_flow_reconciliation import POINTS as ROUND_POINTS
 from tests.shared.test_dead_letters_crashes import POINTS as LETTER_POINTS
@@ -141,7 +143,8 @@ async def test_a_job_that_takes_its_process_along_is_done_again(ground: Ground, 
 
 
 def test_every_point_in_the_source_is_tested() -> None:
-    named = (*SERVICE_POINTS, *DISPATCH_POINTS, WORKER_POINT, *EDGE_POINTS, *LETTER_POINTS, *ROUND_POINTS)
+    in_services = (*SERVICE_POINTS, *DISPATCH_POINTS, *DELIVERY_POINTS, WORKER_POINT, PROCESS_POINT)
+    named = (*in_services, *EDGE_POINTS, *LETTER_POINTS, *ROUND_POINTS)
     tested = {point.partition(":")[0] for point in named}
     root = Path(__file__).parents[2]
     sources = [*root.glob("shared/src/**/*.py"), *root.glob("services/*/src/**/*.py")]
