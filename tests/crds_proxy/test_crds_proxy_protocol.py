@@ -362,6 +362,7 @@ async def test_figures_tell_calls_memory_and_bytes(server: Server) -> None:
         await server.call("get_best_references", NEW, HEADER, ["flat"])
     await server.failure("get_mapping_names", "x")
     await server.failure("get_nothing_of_any_name")
+    await server.client.post("/json/get_server_info/1/", content=b"{")
     content = (await server.client.get(f"/references/tmt/{NEW_FLAT}", headers={"Range": "bytes=0-99"})).content
 
     def figure(name: str, **labels: str) -> float | None:
@@ -370,6 +371,7 @@ async def test_figures_tell_calls_memory_and_bytes(server: Server) -> None:
     assert figure("iris_crds_calls_total", method="get_best_references", outcome="ok") == 3
     assert figure("iris_crds_calls_total", method="get_mapping_names", outcome="error") == 1
     assert figure("iris_crds_calls_total", method="unknown", outcome="error") == 1
+    assert figure("iris_crds_calls_total", method="none", outcome="refused") == 1
     assert figure("iris_crds_call_seconds_count", method="get_best_references") == 3
     assert figure("iris_crds_choices_total", answer="new") == 1
     assert figure("iris_crds_choices_total", answer="remembered") == 2

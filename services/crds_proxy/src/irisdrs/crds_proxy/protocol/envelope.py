@@ -24,6 +24,10 @@ class BadCall(Exception):
     """This is no call; the text says why."""
 
 
+class TooLarge(BadCall):
+    """It has more bytes than a call may have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A call.

@@ -20,34 +20,31 @@ _MOMENT = "%Y-%m-%d %H:%M:%S.%f"
 
 
 class FileRecords:
-    """Facts of the files of one catalogue; what takes long is computed when it is asked for, once.
+    """Facts of the files of one catalogue; what few ask for is computed when it is asked for, once.
 
     Parameters
     ----------
     catalogue : Catalogue
+
+    Attributes
+    ----------
+    records : mapping of str to Record
+        By file name.
+    mappings, references : list of str
+        Their names.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
-
-    @cached_property
-    def records(self) -> Mapping[str, Record]:
-        """Facts by file name."""
         published: dict[str, Change] = {}
-        for change in self.catalogue.changes:
+        for change in catalogue.changes:
             for name in change.files:
                 published.setdefault(name, change)
-        return {name: _record(name, facts, published.get(name)) for name, facts in sorted(self.catalogue.files.items())}
-
-    @cached_property
-    def mappings(self) -> list[str]:
-        """Names of all mappings."""
-        return [name for name in self.records if name.endswith(MAPPING_SUFFIXES)]
-
-    @cached_property
-    def references(self) -> list[str]:
-        """Names of all references."""
-        return [name for name in self.records if not name.endswith(MAPPING_SUFFIXES)]
+        self.records: Mapping[str, Record] = {
+            name: _record(name, facts, published.get(name)) for name, facts in sorted(catalogue.files.items())
+        }
+        self.mappings = [name for name in self.records if name.endswith(MAPPING_SUFFIXES)]
+        self.references = [name for name in self.records if not name.endswith(MAPPING_SUFFIXES)]
 
     @cached_property
     def history(self) -> list[tuple[str, str, str]]:

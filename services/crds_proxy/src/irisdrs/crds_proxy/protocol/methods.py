@@ -132,7 +132,7 @@ class Methods:
         """Records of what is published now, whether that is stale, and when it was asked for."""
         catalogue = await self._references.holdings.catalogue()
         if self._records is None or self._records.catalogue.changes != catalogue.changes:
-            self._records = FileRecords(catalogue)
+            self._records = await asyncio.to_thread(FileRecords, catalogue)
         return self._records, catalogue.stale, catalogue.asked_at
 
     async def _mapping(self, text: str) -> str:

@@ -12,6 +12,7 @@ from irisdrs.crds_proxy.file_answers import answer_with, answer_with_reference
 from irisdrs.crds_proxy.protocol.envelope import (
     MAX_CALL_BYTES,
     BadCall,
+    TooLarge,
     answer,
     envelope,
     read_call,
@@ -32,12 +33,11 @@ def add_protocol(app: FastAPI, references: LocalReferences) -> None:
         """One call. Its id and method stand in the path too, for logs; the body counts."""
         start_s = time.perf_counter()
         try:
-            body = await _body(request)
-            if body is None:
-                return _refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A call has at most {MAX_CALL_BYTES} bytes.")
-            asked = read_call(body)
+            asked = read_call(await _body(request))
         except BadCall as error:
-            return _refused(HTTPStatus.BAD_REQUEST, str(error))
+            figures.calls.labels("none", "refused").inc()
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if isinstance(error, TooLarge) else HTTPStatus.BAD_REQUEST
+            return _json(envelope(None, None, str(error)), status)
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)
         result, problem = await answer(methods, asked)
@@ -66,18 +66,14 @@ def add_protocol(app: FastAPI, references: LocalReferences) -> None:
     app.add_route("/references/tmt/{name}", reference, methods=["GET"], include_in_schema=False)
 
 
-async def _body(request: Request) -> bytes | None:
-    """The body, None if it is too large, whatever the client announces."""
+async def _body(request: Request) -> bytes:
+    """The body, however large the client says that it is."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_CALL_BYTES:
-            return None
+            raise TooLarge(f"A call has at most {MAX_CALL_BYTES} bytes.")
     return bytes(body)
-
-
-def _refused(status: HTTPStatus, reason: str) -> Response:
-    return _json(envelope(None, None, reason), status)
 
 
 def _json(content: bytes, status: int = HTTPStatus.OK) -> Response:
