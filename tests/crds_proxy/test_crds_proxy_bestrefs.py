@@ -13,7 +13,7 @@ import pytest
 from irisdrs.crds_proxy.main import open_references
 from irisdrs.shared.crds.cache import Cache, facts_of, read_manifest, write_manifest
 from irisdrs.shared.crds.context import build_context
-from irisdrs.shared.crds.mappings import CRDS_LOCK
+from irisdrs.shared.crds.mappings import CRDS_LOCK, load_context, reference_mappings
 from irisdrs.shared.errors import Fatal, MissingReference
 from irisdrs.shared.references import References
 from irisdrs.shared.testing.references import CARDS, HEADER, write_reference, write_references
@@ -207,8 +207,9 @@ async def test_a_mapping_without_reference_is_missing(cache: Cache) -> None:
         await names(open_references(cache.root), "tmt_0001.pmap", "gain")
 
 
-async def test_a_context_that_names_a_mapping_of_the_wrong_kind_is_missing(cache: Cache) -> None:
-    rewrite(cache, "tmt_0001.pmap", "tmt_iris_0001.imap", "tmt_iris_gain_0001.rmap")
+@pytest.mark.parametrize("wrong", ["tmt_iris_gain_0001.rmap", "tmt_0001.pmap"])
+async def test_a_context_that_names_a_mapping_of_the_wrong_kind_is_missing(cache: Cache, wrong: str) -> None:
+    rewrite(cache, "tmt_0001.pmap", "tmt_iris_0001.imap", wrong)
     with pytest.raises(MissingReference, match=r"tmt_0001\.pmap .* is damaged"):
         await names(open_references(cache.root), "tmt_0001.pmap", "gain")
 
@@ -228,6 +229,15 @@ async def test_an_empty_cache_opens_and_answers_once_it_is_filled(tmp_path: Path
     await asyncio.to_thread(build_context, tmp_path / "cache", write_references(tmp_path))
     context = await references.default_context()
     assert await names(references, context, "gain") == ["tmt_iris_gain_0001.fits"]
+
+
+async def test_contexts_share_what_they_have_in_common(cache: Cache) -> None:
+    first = reference_mappings(load_context(cache.mappings, "tmt_0001.pmap"))
+    loaded = {mapping.basename: mapping for mapping in first.values()}
+    second = reference_mappings(load_context(cache.mappings, "tmt_0002.pmap", loaded))
+    shared = {kind for kind, mapping in second.items() if mapping is first[kind]}
+    assert shared == set(second) - {"dark", "gain"}
+    assert second["gain"].reference_names() == ["tmt_iris_gain_0002.fits"]
 
 
 async def test_two_caches_in_one_process_do_not_mix(cache: Cache, tmp_path: Path) -> None:
