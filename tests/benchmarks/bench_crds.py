@@ -9,13 +9,14 @@ rot.
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -49,29 +50,72 @@ LARGE = 12_000
 NEW = "tmt_0002.pmap"
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Durations of many questions, ms; how many a second; CPU time that one takes of the server, ms."""
-
-    median_ms: float
-    p99_ms: float
-    per_second: float
-    cpu_ms: float | None
-
-    @classmethod
-    def of(cls, seconds: list[float], wall_s: float, server_s: float | None = None) -> "Times":
-        median, p99 = np.percentile(seconds, [50, 99]) * 1e3
-        cpu_ms = None if server_s is None else round(1e3 * server_s / len(seconds), 3)
-        return cls(round(float(median), 4), round(float(p99), 4), round(len(seconds) / wall_s, 1), cpu_ms)
+#: Rounds in which all who are compared take turns, so that what else the machine does meets all of them.
+ROUNDS = 5
 
 
-def timed(ask: Callable[[int], object], count: int) -> Times:
-    seconds, start_s = [], time.perf_counter()
-    for number in range(count):
-        before_s = time.perf_counter()
-        ask(number)
-        seconds.append(time.perf_counter() - before_s)
-    return Times.of(seconds, time.perf_counter() - start_s)
+@dataclass(slots=True)
+class Asked:
+    """What questions took.
+
+    Attributes
+    ----------
+    seconds : list of float
+        Each of them.
+    wall_s : float
+        All of them, those who ask and wait included.
+    server_s : float
+        CPU time of the server.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    wall_s: float = 0.0
+    server_s: float = 0.0
+
+    def figures(self) -> dict[str, float]:
+        """Median and p99, ms; questions a second; CPU time of the server for one, ms."""
+        median, p99 = np.percentile(self.seconds, [50, 99]) * 1e3
+        found = {"median_ms": float(median), "p99_ms": float(p99), "per_second": len(self.seconds) / self.wall_s}
+        if self.server_s:
+            found["cpu_ms"] = 1e3 * self.server_s / len(self.seconds)
+        return {name: round(value, 4) for name, value in found.items()}
+
+    @contextlib.contextmanager
+    def measured(self, server: int | None = None) -> Iterator[None]:
+        """Take the time, and the CPU time of a server."""
+        start_s, start_cpu_s = time.perf_counter(), cpu_s(server)
+        yield
+        self.wall_s += time.perf_counter() - start_s
+        self.server_s += cpu_s(server) - start_cpu_s
+
+    def ask(self, question: Callable[[int], object], numbers: range) -> None:
+        """Ask one after the other."""
+        with self.measured():
+            for number in numbers:
+                before_s = time.perf_counter()
+                question(number)
+                self.seconds.append(time.perf_counter() - before_s)
+
+    async def ask_async(self, question: Callable[[int], Awaitable[object]], numbers: range) -> None:
+        """Ask one after the other."""
+        with self.measured():
+            for number in numbers:
+                before_s = time.perf_counter()
+                await question(number)
+                self.seconds.append(time.perf_counter() - before_s)
+
+
+def cpu_s(process: int | None) -> float:
+    """CPU time that a process has taken, seconds."""
+    if process is None:
+        return 0.0
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return float(int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rounds(count: int) -> list[range]:
+    """Numbers of the questions of each round."""
+    return [range(n * count // ROUNDS, (n + 1) * count // ROUNDS) for n in range(ROUNDS)]
 
 
 def build_large(cache: Cache) -> None:
@@ -114,61 +158,52 @@ def environment(settings: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def plain_in_process(cache: Cache, count: int) -> Times:
-    """The plain client, `getreferences` in local mode."""
+async def in_process(cache: Cache, count: int) -> dict[str, Asked]:
+    """`getreferences` of the plain client in local mode, and the same question to `LocalReferences`, files included."""
     import crds
     from crds.core import utils
 
-    def ask(number: int) -> None:
-        crds.getreferences(HEADER, reftypes=list(TYPES), context=NEW, observatory="tmt")
-
-    with environment(client_environment(cache.root)):
-        utils.clear_function_caches()
-        ask(0)
-        times = timed(ask, count)
-        utils.clear_function_caches()
-    return times
-
-
-async def ours_in_process(cache: Cache, count: int) -> Times:
-    """The same questions to `LocalReferences`, files looked at."""
     files = Verifier(cache)
     references = LocalReferences(CacheHoldings(files), files)
     await references.best_references(HEADER, TYPES, NEW)
-    seconds, start_s = [], time.perf_counter()
-    for _ in range(count):
-        before_s = time.perf_counter()
-        await references.best_references(HEADER, TYPES, NEW)
-        seconds.append(time.perf_counter() - before_s)
-    return Times.of(seconds, time.perf_counter() - start_s)
+    plain, ours = Asked(), Asked()
+    with environment(client_environment(cache.root)):
+        utils.clear_function_caches()
+        for numbers in rounds(count):
+            plain.ask(
+                lambda _: crds.getreferences(HEADER, reftypes=list(TYPES), context=NEW, observatory="tmt"), numbers
+            )
+            await ours.ask_async(lambda _: references.best_references(HEADER, TYPES, NEW), numbers)
+        utils.clear_function_caches()
+    return {"in process, plain client": plain, "in process, remembered": ours}
 
 
-async def misses_of_large(cache: Cache, count: int) -> tuple[Times, Times, float]:
-    """Questions that were never asked, of the large mapping: the plain client's matching, ours, and loading (s)."""
+async def of_large_mapping(cache: Cache, count: int) -> tuple[dict[str, Asked], float]:
+    """Questions that were never asked before: the plain client's matching, and ours; and how long ours loads (s)."""
     from crds.core import rmap
 
-    plain = rmap.load_mapping("tmt_0001.pmap", path=str(cache.mappings))
-    plain.force_load()
-    upper = [{key.upper(): value for key, value in header_of(7 * n).items()} for n in range(count)]
-
-    def ask(number: int) -> None:
-        found = plain.get_best_references(plain.minimize_header(upper[number]), include=["dark"])
-        assert found["dark"] == f"tmt_iris_dark_{7 * number + 1:05d}.fits", found
-
-    plain_times = timed(ask, count)
+    plain_rules = rmap.load_mapping("tmt_0001.pmap", path=str(cache.mappings))
+    plain_rules.force_load()
     files = Verifier(cache)
     references = LocalReferences(CacheHoldings(files), files)
-    start_s = time.perf_counter()
-    await references.choose(header_of(LARGE - 1), ["dark"], "tmt_0001.pmap")
-    loading_s = time.perf_counter() - start_s
-    seconds, start_s = [], time.perf_counter()
-    for number in range(count):
-        header = header_of(7 * number)
-        before_s = time.perf_counter()
-        found = await references.choose(header, ["dark"], "tmt_0001.pmap")
-        seconds.append(time.perf_counter() - before_s)
+    loading = Asked()
+    await loading.ask_async(lambda _: references.choose(header_of(LARGE - 1), ["dark"], "tmt_0001.pmap"), range(1))
+
+    def ask_plain(number: int) -> None:
+        header = {key.upper(): value for key, value in header_of(7 * number).items()}
+        found = plain_rules.get_best_references(plain_rules.minimize_header(header), include=["dark"])
         assert found["dark"] == f"tmt_iris_dark_{7 * number + 1:05d}.fits"
-    return plain_times, Times.of(seconds, time.perf_counter() - start_s), loading_s
+
+    async def ask_ours(number: int) -> None:
+        found = await references.choose(header_of(7 * number), ["dark"], "tmt_0001.pmap")
+        assert found["dark"] == f"tmt_iris_dark_{7 * number + 1:05d}.fits"
+
+    plain, ours = Asked(), Asked()
+    for numbers in rounds(count):
+        plain.ask(ask_plain, numbers)
+        await ours.ask_async(ask_ours, numbers)
+    asked = {"mapping of 12,000, plain client": plain, "mapping of 12,000, never asked before": ours}
+    return asked, loading.wall_s
 
 
 class Connection:
@@ -195,21 +230,21 @@ async def connected(url: str, method: str, *params: Any) -> Connection:
     return Connection(*await asyncio.open_connection(host, int(port)), method, *params)
 
 
-def cpu_s(process: int) -> float:
-    """CPU time that a process has taken, seconds."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a server answers, and its process."""
+
+    url: str
+    process: int
 
 
-async def over_http(server: tuple[str, int], seconds: float, rate: float | None) -> Times:
+async def over_http(server: Server, asked: Asked, seconds: float, rate: float | None) -> None:
     """Questions over kept connections: so many a second, or one after the other."""
-    url, process = server
     question = ("get_best_references", NEW, HEADER, list(TYPES))
-    lines = [await connected(url, *question) for _ in range(CONNECTIONS)]
+    lines = [await connected(server.url, *question) for _ in range(CONNECTIONS)]
     for line in lines:
         assert len(await line.ask()) == len(TYPES)
-    times: list[float] = []
-    start_s, start_cpu_s = time.perf_counter(), cpu_s(process)
+    start_s = time.perf_counter()
 
     async def one(number: int, line: Connection) -> None:
         for turn in range(sys.maxsize):
@@ -219,30 +254,25 @@ async def over_http(server: tuple[str, int], seconds: float, rate: float | None)
                 return
             await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
             await line.ask()
-            times.append(time.perf_counter() - due_s)
+            asked.seconds.append(time.perf_counter() - due_s)
 
-    await asyncio.gather(*(one(number, line) for number, line in enumerate(lines)))
-    wall_s = time.perf_counter() - start_s
+    with asked.measured(server.process):
+        await asyncio.gather(*(one(number, line) for number, line in enumerate(lines)))
     for line in lines:
         line.close()
-    return Times.of(times, wall_s, cpu_s(process) - start_cpu_s)
 
 
-async def client_over_http(server: tuple[str, int], count: int) -> Times:
+async def client_over_http(server: Server, asked: Asked, numbers: range) -> None:
     """The plain client in remote mode: a connection for each question."""
     from crds.client import api
 
-    url, process = server
-    api.set_crds_server(url)
+    api.set_crds_server(server.url)
     header = {key.upper(): value for key, value in HEADER.items()}
-
-    def ask(number: int) -> None:
-        assert len(api.get_best_references(NEW, header, list(TYPES))) == len(TYPES)
-
-    ask(0)
-    start_cpu_s = cpu_s(process)
-    times = await asyncio.to_thread(timed, ask, count)
-    return replace(times, cpu_ms=round(1e3 * (cpu_s(process) - start_cpu_s) / count, 3))
+    question = functools.partial(api.get_best_references, NEW, header, list(TYPES))
+    assert len(question()) == len(TYPES)
+    start_cpu_s = cpu_s(server.process)
+    await asyncio.to_thread(asked.ask, lambda _: question(), numbers)
+    asked.server_s += cpu_s(server.process) - start_cpu_s
 
 
 async def visible_after(url: str, store: DirectoryStore, source: Cache, folder: Path, deliveries: int) -> float:
@@ -300,61 +330,69 @@ def serve_plain(folder: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def server_process(kind: str, folder: Path) -> AsyncIterator[tuple[str, int]]:
-    """A server in a process of its own; gives its address and process number."""
+async def server_process(kind: str, folder: Path) -> AsyncIterator[Server]:
+    """A server in a process of its own."""
     command = ("-m", "tests.benchmarks.bench_crds", f"--serve-{kind}", str(folder))
     process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
-        yield (await process.stdout.readline()).decode().strip(), process.pid
+        # By name, because the client warns of every address that is neither this nor https.
+        url = (await process.stdout.readline()).decode().strip().replace("127.0.0.1", "localhost")
+        yield Server(url, process.pid)
     finally:
         process.terminate()
         await process.wait()
 
 
-async def measure(folder: Path, questions: int, seconds: float) -> dict[str, Any]:
-    """All figures."""
+async def of_servers(plain: Server, ours: Server, count: int, seconds: float) -> dict[str, Asked]:
+    """The same questions to both servers, who take turns."""
+    kept_plain, kept, paced, client_plain, client = [Asked() for _ in range(5)]
+    for numbers in rounds(count):
+        await over_http(plain, kept_plain, seconds / ROUNDS, None)
+        await over_http(ours, kept, seconds / ROUNDS, None)
+        await over_http(ours, paced, seconds / ROUNDS, RATE)
+        await client_over_http(plain, client_plain, numbers)
+        await client_over_http(ours, client, numbers)
+    return {
+        "HTTP, plain server": kept_plain,
+        "HTTP": kept,
+        f"HTTP, {RATE:.0f}/s": paced,
+        "HTTP, plain server, plain client": client_plain,
+        "HTTP, plain client": client,
+    }
+
+
+async def measure(folder: Path, questions: int, seconds: float) -> tuple[dict[str, Asked], dict[str, float]]:
+    """Questions, and single figures."""
     register()
     store = DirectoryStore(folder / "store")
     source, _ = await publish_two(store, folder / "source")
     large = Cache(folder / "large")
     build_large(large)
-    figures: dict[str, Any] = {"load": os.getloadavg()[0], "types": len(TYPES)}
-    figures["in process, plain client"] = plain_in_process(source, questions)
-    figures["in process, remembered"] = await ours_in_process(source, questions)
-    plain, ours, loading_s = await misses_of_large(large, min(questions, LARGE // 7))
-    figures["mapping of 12,000, plain client"] = plain
-    figures["mapping of 12,000, never asked before"] = ours
-    figures["mapping of 12,000, loading, s"] = round(loading_s, 2)
-    async with server_process("plain", folder) as (url, process):
-        figures["over HTTP, plain server, kept connections"] = await over_http((url, process), seconds, None)
-        figures["over HTTP, plain server, plain client"] = await client_over_http((url, process), questions)
-    async with server_process("ours", folder) as (url, process):
-        figures["over HTTP, kept connections"] = await over_http((url, process), seconds, None)
-        figures[f"over HTTP, {RATE:.0f}/s"] = await over_http((url, process), seconds, RATE)
-        figures["over HTTP, plain client"] = await client_over_http((url, process), questions)
-        figures["new context seen after, s"] = round(await visible_after(url, store, source, folder, 5), 3)
-    return figures
+    load = os.getloadavg()[0]
+    asked = await in_process(source, questions)
+    of_large, loading_s = await of_large_mapping(large, min(questions, LARGE // 7))
+    async with server_process("plain", folder) as plain, server_process("ours", folder) as ours:
+        asked |= of_large | await of_servers(plain, ours, questions, seconds)
+        seen_s = await visible_after(ours.url, store, source, folder, 5)
+    single = {"mapping of 12,000, loaded after, s": loading_s, "new context seen after, s": seen_s, "load": load}
+    return asked, {name: round(value, 3) for name, value in single.items()}
 
 
-def show(figures: Mapping[str, Any]) -> None:
-    print(f"{'':42} {'median, ms':>10} {'p99, ms':>9} {'a second':>9} {'CPU, ms':>8}")
-    for name, figure in figures.items():
-        if isinstance(figure, Times):
-            cpu = "" if figure.cpu_ms is None else f"{figure.cpu_ms:8.2f}"
-            print(f"{name:42} {figure.median_ms:10.3f} {figure.p99_ms:9.3f} {figure.per_second:9.0f} {cpu}")
-        else:
-            print(f"{name:42} {figure:10.3f}")
-
-
-def as_json(figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: asdict(figure) if isinstance(figure, Times) else figure for name, figure in figures.items()}
+def show(asked: Mapping[str, Asked], single: Mapping[str, float]) -> None:
+    print(f"\n{'':40} {'median, ms':>10} {'p99, ms':>9} {'a second':>9} {'CPU, ms':>8}")
+    for name, questions in asked.items():
+        found = questions.figures()
+        cpu = f"{found['cpu_ms']:8.2f}" if "cpu_ms" in found else ""
+        print(f"{name:40} {found['median_ms']:10.3f} {found['p99_ms']:9.3f} {found['per_second']:9.0f} {cpu}")
+    for name, value in single.items():
+        print(f"{name:40} {value:10.3f}")
 
 
 async def test_few_questions_are_answered_by_all_of_them(tmp_path: Path) -> None:
-    figures = await measure(tmp_path, questions=20, seconds=0.5)
-    show(figures)
-    assert figures["new context seen after, s"] < 1.0
+    asked, single = await measure(tmp_path, questions=20, seconds=0.5)
+    show(asked, single)
+    assert single["new context seen after, s"] < 1.0
 
 
 def main() -> None:
@@ -373,10 +411,11 @@ def main() -> None:
         serve_plain(given.serve_plain)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            figures = asyncio.run(measure(Path(folder), given.questions, given.seconds))
-        show(figures)
+            asked, single = asyncio.run(measure(Path(folder), given.questions, given.seconds))
+        show(asked, single)
         if given.json:
-            given.json.write_text(json.dumps(as_json(figures), indent=1) + "\n")
+            found = {name: questions.figures() for name, questions in asked.items()} | single
+            given.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
