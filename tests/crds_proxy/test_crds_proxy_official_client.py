@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.crds_proxy.official_client import OfficialClient
 from tests.crds_proxy.published import NEW, NEW_FLAT, NEXT, OLD, OLD_FLAT, publish, publish_two
@@ -18,8 +19,10 @@ from irisdrs.crds_proxy.verification import Verifier
 from irisdrs.shared.crds.cache import Cache
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.crds.reference_types import reference_types
+from irisdrs.shared.embedded import run, serve_web
+from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.directory import DirectoryStore
-from irisdrs.shared.testing.references import CARDS, HEADER, write_certifiable, write_reference
+from irisdrs.shared.testing.references import CARDS, HEADER, write_certifiable, write_reference, write_references
 from irisdrs.shared.web_server import serving
 
 #: FITS keywords of the exposure of `HEADER`.
@@ -165,3 +168,14 @@ async def test_mistakes_are_told_in_the_client_s_own_words(user: OfficialClient)
     assert "Unknown instrument 'wfos'" in (await flats(remote, NEW, header=header))[0]
     header = HEADER | {"meta.instrument.filter": "<K&s>"}
     assert "value='<K&S>' is not in ['KS']" in (await flats(remote, NEW, header=header))[0]
+
+
+async def test_the_embedded_system_answers_it_beside_the_archive(tmp_path: Path) -> None:
+    settings = HostSettings(data_dir=tmp_path / "data", archive_port=0)
+    build_context(settings.crds_dir, write_references(tmp_path))
+    async with run(settings) as system, serve_web(system) as url, httpx.AsyncClient(trust_env=False) as browser:
+        user = OfficialClient(url, tmp_path / "user")
+        assert await flats(user, "tmt-latest") == [OLD_FLAT]
+        page = await browser.get(url)
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert (await browser.get(f"{url}/references/context")).json() == {"context": OLD}
