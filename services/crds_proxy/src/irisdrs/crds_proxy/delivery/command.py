@@ -38,7 +38,8 @@ _UNBOUNDED = 500
 REFUSED = 1
 
 Data = Annotated[
-    Path | None, typer.Option("--data", help="Folder of the data [default: $IRIS_DATA_DIR, data]; S3: $IRIS_STORE_URL")
+    Path | None,
+    typer.Option("--data", help="Folder of the data; default: $IRIS_DATA_DIR, else data. $IRIS_STORE_URL: its store"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs")]
 By = Annotated[str | None, typer.Option(help="Who does it; default: the login name")]

@@ -52,8 +52,12 @@ class CrdsProcess:
                 raise
 
     async def close(self) -> None:
-        """End the process."""
-        self._drop()
+        """End the process, and what it is at."""
+        if self._turn.locked():
+            self._drop()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await asyncio.to_thread(pool.shutdown)
 
     async def _start(self) -> ProcessPoolExecutor:
         self._pool = pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin)

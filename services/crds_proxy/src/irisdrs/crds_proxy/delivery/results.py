@@ -31,7 +31,7 @@ class Refused(Fatal):
     def __init__(self, problems: Mapping[str, Sequence[str]]) -> None:
         self.problems = problems
         listed = "; ".join(f"{name}: {', '.join(said)}" for name, said in problems.items())
-        super().__init__(f"Refused: {listed}.", remedy="Correct the files and deliver them again; nothing was changed.")
+        super().__init__(f"{listed}.", remedy="Correct the files and deliver them again; nothing was changed.")
 
 
 @dataclass(frozen=True, slots=True)
