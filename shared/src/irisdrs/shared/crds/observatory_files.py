@@ -53,7 +53,7 @@ _VOCABULARY: Mapping[str, tuple[str, ...]] = {
     FILTER: (*FILTERS, "ANY"),
     SCALE: _scales(*ObservingMode),
     GRATING: (*GRATINGS, "ANY"),
-    SAMPLING: (*SamplingMode, "ANY"),
+    SAMPLING: (*SamplingMode, "ANY", "N/A"),  # N/A gives way to a reference of the very mode
     SUBARRAY: (*Subarray, "ANY"),
 }
 
