@@ -242,3 +242,22 @@ def test_references_and_mappings_of_a_type_are_counted_apart() -> None:
     assert next_name(taken, "tmt_iris_dark", ".rmap") == "tmt_iris_dark_0008.rmap"
     assert next_name(taken, "tmt_iris", ".imap") == "tmt_iris_0010.imap"
     assert next_name(taken, "tmt", ".pmap") == "tmt_0001.pmap"
+
+
+def test_rows_are_those_of_the_client(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    build_context(cache, write_references(tmp_path))
+    more = [
+        write_reference(tmp_path / "any.fits", "dark", DETECTOR="IMG2", SAMPMODE="ANY"),
+        write_reference(tmp_path / "later.fits", "dark", USEAFTER="2035-02-03T04:05:06"),
+        write_reference(tmp_path / "other.fits", "dark", RAMPINTT=17.28),
+    ]
+    context = build_context(cache, more)
+    for kind, mapping in reference_mappings(load_context(Cache(cache).mappings, context)).items():
+        told = {
+            (tuple(value for _, value in match), " ".join(part for _, part in time)): name
+            for name in mapping.reference_names()
+            for _, match, time in mapping.file_matches(name)
+        }
+        assert rows_of(mapping) == told
+        assert len(told) == {"dark": 4}.get(kind, len(mapping.reference_names()))
