@@ -317,19 +317,6 @@ async def test_what_is_refused_says_why_and_leaves_nothing(
     assert await host.references.default_context() == "tmt_0001.pmap"
 
 
-async def test_what_does_not_apply_gives_way_to_what_does(
-    directory: DirectoryStore, tmp_path: Path, process: CrdsProcess
-) -> None:
-    host = Host(directory, tmp_path / "cache", process)
-    await host.deliver(written(tmp_path, "readnoise", "any", SAMPMODE="N/A"))
-    context = await host.deliver(written(tmp_path, "readnoise", "utr", SAMPMODE="UTR"))
-    assert await host.chosen("readnoise", context) == "tmt_iris_readnoise_0002.fits"
-    found = await host.references.best_references(
-        HEADER | {"meta.exposure.sampling_mode": "CDS"}, ["readnoise"], context
-    )
-    assert found["readnoise"].name == "tmt_iris_readnoise_0001.fits"
-
-
 async def test_while_the_store_is_away_nothing_is_changed(
     swift: SwiftServer, tmp_path: Path, process: CrdsProcess
 ) -> None:

@@ -233,7 +233,7 @@ class Deliveries:
         return stored is not None and stored.ref.sha256 != facts.sha256
 
     async def _certify(self, staging: Cache, derived: inspection.Derived, names: Mapping[str, Incoming]) -> None:
-        judged = [*names, *sorted(derived.mappings.keys() - set(derived.empty))]
+        judged = [*names, *sorted(derived.mappings.keys() - set(derived.spared))]
         problems = await self._process.call(inspection.certify, staging, derived.context, judged)
         reach("crds.certify.after")
         if problems:

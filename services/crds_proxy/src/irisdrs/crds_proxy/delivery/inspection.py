@@ -26,6 +26,10 @@ from irisdrs.shared.errors import IrisError
 #: look at mappings below (each is named), parse mappings that we wrote once more in seconds for double lines.
 _LEFT_OUT = ("--dont-check-rmap-updates", "--dont-recurse-mappings", "--dont-parse")
 
+#: Keys up to which the client judges a mapping: it compares each with each, 20 s for 1,200 of them. What it looks for,
+#: an overlap, was refused before, and the values are those of references that it judges.
+JUDGED_KEYS = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Derived:
@@ -37,13 +41,13 @@ class Derived:
         Name of its pmap.
     mappings : mapping of str to FileFacts
         Those that are new.
-    empty : collection of str
-        Those of types that have no reference yet.
+    spared : collection of str
+        Those that the client need not judge: of types that have no reference yet, and of more than `JUDGED_KEYS` keys.
     """
 
     context: str
     mappings: Mapping[str, FileFacts]
-    empty: Collection[str]
+    spared: Collection[str]
 
 
 def describe(paths: Sequence[Path]) -> list[Description | str]:
@@ -88,7 +92,7 @@ def derive(
     put_in_force(staging, context, pipeline.mapping_names())
     facts = {name: facts_of(staging.mappings / name) for name in written}
     chosen = mappings.reference_mappings(pipeline).values()
-    return Derived(context, facts, {each.basename for each in chosen if not each.reference_names()})
+    return Derived(context, facts, {one.basename for one in chosen if not 0 < len(one.selector.keys()) <= JUDGED_KEYS})
 
 
 def certify(staging: Cache, context: str, names: Sequence[str]) -> dict[str, list[str]]:
