@@ -8,8 +8,8 @@ one of three ways to accumulate:
 - `fold_segment_rows`: the same, with a jump test between reads and a new segment after each jump. 27 bytes a pixel.
 - `fold_sum_rows`: several sums with weights that are planned before the ramp begins (Fixsen, optimum).
 
-All state is float32, of the reads above the first: what is subtracted first costs no precision later. Every pixel is
-computed on its own, without reordering: the result does not depend on how rows are shared among threads.
+What is done to a pixel is said in `pixel`. Every pixel is computed on its own, without reordering: the result does not
+depend on how rows are shared among threads.
 
 Loops compile to vector instructions. They select factors (0 for a read that is left out) and always store: a choice
 between a new value and the old one becomes a masked store, which costs more than all the rest on some processors. What
@@ -21,69 +21,21 @@ from numba import njit
 from numpy.typing import NDArray
 
 from irisdrs.readout.sampling.linearity import Terms
+from irisdrs.readout.sampling.pixel import (
+    after_event,
+    even_factors,
+    fold_pixel,
+    fold_segment_pixel,
+    fold_sum_pixel,
+    linearised,
+)
 from irisdrs.shared.quality import Quality
 
 _SATURATED = np.uint8(Quality.SATURATED)
-_JUMP = np.uint8(Quality.JUMP_DET)
-_AD_FLOOR = np.uint8(Quality.AD_FLOOR)
 
 #: Elements between rows that are read together: rows that begin at the same place of a memory page contend for the
 #: same few places of the processor's cache. 48 of float32 are three cache lines.
 _APART = 48
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def linearised(
-    count: np.uint16,
-    column_offset: np.float32,
-    row_offset: np.float32,
-    a1: np.float32,
-    a2: np.float32,
-    a3: np.float32,
-    a4: np.float32,
-    a5: np.float32,
-) -> np.float32:
-    """Signal of a raw count, DN: less the offsets of its column and row, through the linearity polynomial."""
-    x = np.float32(count) - column_offset - row_offset
-    return x * (a1 + x * (a2 + x * (a3 + x * (a4 + x * a5))))
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def above_first(
-    count: np.uint16,
-    column_offset: np.float32,
-    row_offset: np.float32,
-    first: np.float32,
-    a1: np.float32,
-    a2: np.float32,
-    a3: np.float32,
-    a4: np.float32,
-    a5: np.float32,
-) -> np.float32:
-    """Signal of a raw count above the linearised first read, DN.
-
-    The first read is subtracted before the polynomial adds its few per cent: a difference of two linearised counts of
-    30 000 DN has their rounding, 2e-3 DN.
-    """
-    x = np.float32(count) - column_offset - row_offset
-    return (x - first) + x * ((a1 - np.float32(1)) + x * (a2 + x * (a3 + x * (a4 + x * a5))))
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def latch(flags: np.uint8, count: np.uint16, threshold: np.uint16) -> np.uint8:
-    """Flags of a ramp after a raw count: what was set stays, SATURATED and AD_FLOOR come."""
-    saturated = _SATURATED if count >= threshold else np.uint8(0)
-    floor = _AD_FLOOR if count == 0 else np.uint8(0)
-    return np.uint8(flags | saturated | floor)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def update(
-    value: np.float32, mean: np.float32, comoment: np.float32, gain: np.float32, lever: np.float32
-) -> tuple[np.float32, np.float32]:
-    """Running mean and co-moment with one more value; gain and lever 0 leave it out, 1 and 0 begin anew."""
-    new_mean = mean + gain * (value - mean)
-    return new_mean, comoment + lever * (value - new_mean)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -136,25 +88,26 @@ def fold_rows(
     a1, a2, a3, a4, a5 = terms
     for y in range(start, stop):
         for x in range(read.shape[1]):
-            count = read[y, x]
-            latched = latch(flags[y, x], count, threshold[y, x])
-            good = ((latched & _SATURATED) == 0) & (count != 0) & (number[y, x] >= needed)
-            above = above_first(
-                count,
+            mean[y, x], comoment[y, x], number[y, x], flags[y, x] = fold_pixel(
+                read[y, x],
+                threshold[y, x],
                 column_offset[x],
                 row_offset[y],
+                gain,
+                lever,
+                latest,
+                needed,
                 first[y, x],
+                mean[y, x],
+                comoment[y, x],
+                number[y, x],
+                flags[y, x],
                 a1[y, x],
                 a2[y, x],
                 a3[y, x],
                 a4[y, x],
                 a5[y, x],
             )
-            used_gain = gain if good else np.float32(0)
-            used_lever = lever if good else np.float32(0)
-            mean[y, x], comoment[y, x] = update(above, mean[y, x], comoment[y, x], used_gain, used_lever)
-            number[y, x] += np.uint16(latest - number[y, x]) if good else np.uint16(0)
-            flags[y, x] = latched
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -174,85 +127,6 @@ def first_rows(
             first[y, x] = linearised(
                 read[y, x], column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x]
             )
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def stands_out(
-    difference: np.float32,
-    comoment: np.float32,
-    moment: np.float32,
-    read_noise: np.float32,
-    gain: np.float32,
-    interval: np.float32,
-    least_moment: np.float32,
-    limit_sigma: np.float32,
-) -> np.bool_:
-    """Two-point jump test: whether a read is further from the one before than slope and noise explain.
-
-    With the slope f = C / T (DN/s) and the interval h (s), |d - f h| > limit sqrt(2 sr^2 + max(f h, 0) / g); squared,
-    and without a division. A slope of too few reads explains nothing.
-    """
-    expected = comoment * interval
-    excess = difference * moment - expected
-    noise = moment * np.float32(2) * read_noise * read_noise * gain + max(expected, np.float32(0))
-    is_far = excess * excess * gain > limit_sigma * limit_sigma * moment * noise
-    return is_far & (moment >= least_moment)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def even_factors(
-    reads: np.float32, half_interval: np.float32, twelfth: np.float32
-) -> tuple[np.float32, np.float32, np.float32]:
-    """Gain of the mean, lever of the co-moment, and T of a segment of evenly spaced reads before the latest.
-
-    Parameters
-    ----------
-    reads : float32
-        -1 for a segment that begins after the latest.
-    half_interval, twelfth : float32
-        Half of the interval (s), and a twelfth of its square.
-    """
-    number = reads + np.float32(1)
-    lever = number * half_interval if reads > np.float32(0) else np.float32(0)
-    return np.float32(1) / number, lever, (reads * reads - np.float32(1)) * reads * twelfth
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def fold_into_segment(
-    count: np.uint16,
-    threshold: np.uint16,
-    flags: np.uint8,
-    value: np.float32,
-    mean: np.float32,
-    comoment: np.float32,
-    factors: tuple[np.float32, np.float32],
-    jumps: np.bool_,
-) -> tuple[np.float32, np.float32, np.uint8]:
-    """Mean and co-moment with one more read; and 1 if a segment ends with it or before it, or it is 0, else 0.
-
-    A jump begins a segment. A read that is saturated, or 0, is left out, and so is what follows saturation.
-
-    Parameters
-    ----------
-    count, threshold : uint16
-        Raw count, and the smallest saturated one.
-    flags : uint8
-        Of the ramp, before the read.
-    value, mean, comoment : float32
-        Linearised read above the first, DN; mean of the segment, DN; co-moment, DN s.
-    factors : (float32, float32)
-        Gain of the mean and lever of the co-moment.
-    jumps : bool
-        Whether the read stands out.
-    """
-    is_open = (flags & _SATURATED) == 0
-    bad = (count >= threshold) | (count == 0)
-    good = is_open & (not bad)
-    gain = np.float32(1) if jumps else factors[0]
-    gain = gain if good else np.float32(0)
-    lever = factors[1] if good & (not jumps) else np.float32(0)
-    new_mean, new_comoment = update(value, mean, comoment, gain, lever)
-    return new_mean, new_comoment, np.uint8(1) if (is_open & (bad | jumps)) | (count == 0) else np.uint8(0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -327,45 +201,41 @@ def fold_segment_rows(
                     row[i, x] = tables[i, begin[y, x]]
         for x in range(columns):
             if even:
-                step, lever, moment = even_factors(np.float32(latest) - np.float32(begin[y, x]), half_interval, twelfth)
+                factors = even_factors(np.float32(latest) - np.float32(begin[y, x]), half_interval, twelfth)
             else:
-                step, lever, moment = row[0, x], row[1, x], row[2, x]
-            v = above_first(
+                factors = row[0, x], row[1, x], row[2, x]
+            last[y, x], mean[y, x], comoment[y, x], event[x] = fold_segment_pixel(
                 read[y, x],
+                threshold[y, x],
                 column_offset[x],
                 row_offset[y],
+                gain[y, x],
+                read_noise[y, x],
+                limits,
+                factors,
                 first[y, x],
+                last[y, x],
+                mean[y, x],
+                comoment[y, x],
+                closed_moment[y, x],
+                flags[y, x],
                 a1[y, x],
                 a2[y, x],
                 a3[y, x],
                 a4[y, x],
                 a5[y, x],
             )
-            jumps = (lever > np.float32(0)) & stands_out(
-                v - last[y, x], comoment[y, x], closed_moment[y, x] + moment, read_noise[y, x], gain[y, x], *limits
-            )
-            last[y, x] = v
-            mean[y, x], comoment[y, x], event[x] = fold_into_segment(
-                read[y, x], threshold[y, x], flags[y, x], v, mean[y, x], comoment[y, x], (step, lever), jumps
-            )
         for block in range(len(blocks)):
             if blocks[block] == 0:
                 continue
             for x in range(8 * block, min(8 * block + 8, columns)):
                 if event[x] != 0:
-                    if read[y, x] == 0:
-                        flags[y, x] |= _AD_FLOOR
-                    if flags[y, x] & _SATURATED != 0:
-                        continue
-                    closed_moment[y, x] += tables[2, begin[y, x]]
-                    closed_shot[y, x] += tables[3, begin[y, x]]
-                    begin[y, x] = latest
-                    if read[y, x] >= threshold[y, x]:
-                        flags[y, x] |= _SATURATED
-                    elif read[y, x] == 0:
-                        begin[y, x] = latest + 1
-                    else:
-                        flags[y, x] |= _JUMP
+                    if flags[y, x] & _SATURATED == 0:
+                        closed_moment[y, x] += tables[2, begin[y, x]]
+                        closed_shot[y, x] += tables[3, begin[y, x]]
+                    begin[y, x], flags[y, x] = after_event(
+                        read[y, x], threshold[y, x], latest, begin[y, x], flags[y, x]
+                    )
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -406,23 +276,20 @@ def fold_sum_rows(
     above = np.zeros(columns, np.float32)
     for y in range(start, stop):
         for x in range(columns):
-            count = read[y, x]
-            latched = latch(flags[y, x], count, threshold[y, x])
-            good = latched == 0
-            v = above_first(
-                count,
+            above[x], number[y, x], flags[y, x] = fold_sum_pixel(
+                read[y, x],
+                threshold[y, x],
                 column_offset[x],
                 row_offset[y],
                 first[y, x],
+                number[y, x],
+                flags[y, x],
                 a1[y, x],
                 a2[y, x],
                 a3[y, x],
                 a4[y, x],
                 a5[y, x],
             )
-            above[x] = v if good else np.float32(0)
-            number[y, x] += np.uint16(1) if good else np.uint16(0)
-            flags[y, x] = latched
         for j in range(len(weights)):
             weight = weights[j]
             for x in range(columns):
