@@ -7,43 +7,22 @@ rate, and the photon variance is that of the common rate of all ramps: the sum d
 Ramps are added in index order.
 """
 
-import math
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from irisdrs.readout.sampling.fixsen import RATIOS
-from irisdrs.readout.sampling.linearity import Terms, linearity_slope
-from irisdrs.readout.sampling.optimal import ENTRIES, R_MAX, R_MIN
+from irisdrs.readout.sampling.linearity import Terms
+from irisdrs.readout.sampling.pixel_sums import (
+    close_pixel,
+    combination_entry,
+    combination_share,
+    noise_growth,
+    segment_share,
+)
 from irisdrs.shared.quality import Quality
 
 _DO_NOT_USE = np.uint32(Quality.DO_NOT_USE)
 _SATURATED = np.uint8(Quality.SATURATED)
-
-_FIXSEN_RATIOS = np.array(RATIOS, np.float32)
-_LOG_R_MIN = np.float32(math.log(R_MIN))
-_ENTRIES_PER_LOG_R = np.float32((ENTRIES - 1) / math.log(R_MAX / R_MIN))
-_LAST_ENTRY = ENTRIES - 1
-
-
-_slope = njit(nogil=True, cache=True, error_model="numpy")(linearity_slope)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def slope_at_level(
-    level: np.float32, a1: np.float32, a2: np.float32, a3: np.float32, a4: np.float32, a5: np.float32
-) -> np.float32:
-    """dy/dx of the linearity polynomial where y is `level`, DN; 1 where it is not positive.
-
-    The count x is found by two steps of Newton's method from x = y, which suffice for corrections of some percent.
-    """
-    x = level
-    for _ in range(2):
-        y = x * (a1 + x * (a2 + x * (a3 + x * (a4 + x * a5))))
-        x -= (y - level) / _slope(x, a1, a2, a3, a4, a5)
-    slope = _slope(x, a1, a2, a3, a4, a5)
-    return slope if slope > np.float32(0) else np.float32(1)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -91,9 +70,16 @@ def add_rows(
             n = number[y, x]
             noise = table[3, n]
             if scaled:
-                level = first[y, x] + slope[y, x] * table[4, n]
-                steep = slope_at_level(level, a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
-                noise *= steep * steep
+                noise *= noise_growth(
+                    first[y, x],
+                    slope[y, x],
+                    table[4, n],
+                    a1[y, x],
+                    a2[y, x],
+                    a3[y, x],
+                    a4[y, x],
+                    a5[y, x],
+                )
             weight[y - start, x] += table[0, n]
             signal[y - start, x] += slope[y, x] * table[1, n]
             poisson[y - start, x] += table[2, n]
@@ -138,30 +124,33 @@ def add_segment_rows(
     scaled = a1.shape[0] > 0
     columns = comoment.shape[1]
     row = np.zeros((3, columns), np.float32)
-    open_moment, open_shot, noise = row[0], row[1], row[2]
+    open_moment, open_shot, growth = row[0], row[1], row[2]
     for y in range(start, stop):
         for x in range(columns):
             is_open = (flags[y, x] & _SATURATED) == 0
             open_moment[x] = moments[0, begin[y, x]] if is_open else np.float32(0)
             open_shot[x] = moments[1, begin[y, x]] if is_open else np.float32(0)
-            noise[x] = np.float32(1)
+            growth[x] = np.float32(1)
         if scaled:
             for x in range(columns):
-                level = first[y, x] + mean[y, x]
-                steep = slope_at_level(level, a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
-                noise[x] = steep * steep
+                growth[x] = noise_growth(
+                    first[y, x],
+                    mean[y, x],
+                    np.float32(1),
+                    a1[y, x],
+                    a2[y, x],
+                    a3[y, x],
+                    a4[y, x],
+                    a5[y, x],
+                )
         for x in range(columns):
             moment = closed_moment[y, x] + open_moment[x]
             shot = closed_shot[y, x] + open_shot[x]
-            usable = moment > np.float32(0)
-            moment = moment if usable else np.float32(1)
-            shot = shot if usable else np.float32(1)
-            w = moment / shot * (moment / full_time_s)
-            w = w if usable else np.float32(0)
+            w, share, photons, noise = segment_share(comoment[y, x], moment, shot, growth[x], full_time_s)
             weight[y - start, x] += w
-            signal[y - start, x] += w * (comoment[y, x] / moment)
-            poisson[y - start, x] += w * w * (shot / moment / moment)
-            rnoise[y - start, x] += w * w * (noise[x] / moment)
+            signal[y - start, x] += share
+            poisson[y - start, x] += photons
+            rnoise[y - start, x] += noise
             seen[y - start, x] |= flags[y, x]
 
 
@@ -219,15 +208,13 @@ def add_combination_rows(
             for i in range(count):
                 rate += guess[n, i] * sums[i, y, x]
             duration = times[n - 1]
-            if by_ratio:
-                entry = _entry_of_ratio(rate * duration * gain[y, x], read_noise[y, x] * gain[y, x])
-            else:
-                cadence = duration / np.float32(n - 1)
-                entry = _entry_of_r(rate * cadence, gain[y, x] * read_noise[y, x] * read_noise[y, x])
-            steep = np.float32(1)
+            entry = combination_entry(by_ratio, rate, duration, n, gain[y, x], read_noise[y, x])
+            growth = np.float32(1)
             if scaled:
-                steep = slope_at_level(
-                    first[y, x] + rate * duration / np.float32(2),
+                growth = noise_growth(
+                    first[y, x],
+                    rate * duration,
+                    np.float32(0.5),
                     a1[y, x],
                     a2[y, x],
                     a3[y, x],
@@ -237,32 +224,13 @@ def add_combination_rows(
             rate = np.float32(0)
             for i in range(count):
                 rate += table[n, entry, i] * sums[i, y, x]
-            w = duration / full_time_s
+            w, share, photons, noise = combination_share(
+                rate, duration, full_time_s, table[n, entry, count], table[n, entry, count + 1], growth
+            )
             weight[y - start, x] += w
-            signal[y - start, x] += w * rate
-            poisson[y - start, x] += w * w * table[n, entry, count]
-            rnoise[y - start, x] += w * w * table[n, entry, count + 1] * (steep * steep)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _entry_of_r(photons: np.float32, noise: np.float32) -> int:
-    """Nearest entry of log r, r = f dt / (g sr^2), within the table."""
-    if not photons > np.float32(0):
-        return 0
-    position = (np.log(photons / noise) - _LOG_R_MIN) * _ENTRIES_PER_LOG_R
-    return int(min(max(position + np.float32(0.5), np.float32(0)), np.float32(_LAST_ENTRY)))
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _entry_of_ratio(electrons: np.float32, noise_electrons: np.float32) -> int:
-    """Class of the signal-to-noise ratio S / sqrt(sr^2 + S) of a ramp, in electrons."""
-    if not electrons > np.float32(0):
-        return 0
-    ratio = electrons / np.sqrt(noise_electrons * noise_electrons + electrons)
-    entry = 0
-    for i in range(len(_FIXSEN_RATIOS)):
-        entry += 1 if ratio >= _FIXSEN_RATIOS[i] else 0
-    return entry
+            signal[y - start, x] += share
+            poisson[y - start, x] += photons
+            rnoise[y - start, x] += noise
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -290,17 +258,7 @@ def close_rows(
     """
     for y in range(signal.shape[0]):
         for x in range(signal.shape[1]):
-            w = weight[y, x]
-            # Coefficients that overflow leave no number.
-            usable = (w > np.float32(0)) & np.isfinite(signal[y, x]) & np.isfinite(rnoise[y, x])
-            inverse = np.float32(1) / w if usable else np.float32(0)
-            rate = signal[y, x] * inverse if usable else np.float32(0)
-            # The Poisson variance needs a rate that is not negative; the data keep theirs.
-            shot = max(rate, np.float32(0)) / gain[y, x] * (poisson[y, x] * inverse * inverse)
-            spread = rnoise[y, x] * inverse * inverse if usable else np.float32(0)
-            noise = read_noise[y, x] * read_noise[y, x] * spread
-            signal[y, x] = rate
-            poisson[y, x] = shot
-            rnoise[y, x] = noise
-            weight[y, x] = np.sqrt(shot + noise)
+            signal[y, x], weight[y, x], poisson[y, x], rnoise[y, x], usable = close_pixel(
+                gain[y, x], read_noise[y, x], signal[y, x], weight[y, x], poisson[y, x], rnoise[y, x]
+            )
             dq[y, x] |= np.uint32(seen[y, x]) | (np.uint32(0) if usable else _DO_NOT_USE)

@@ -1,0 +1,151 @@
+"""What the end of a ramp, and of an exposure, does to one pixel: functions of scalars, as those of `pixel`.
+
+The loops of `coadd` call them for the processor, the kernels of `cuda` for graphics processors; what they mean is said
+in `coadd`.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from irisdrs.readout.sampling.fixsen import RATIOS
+from irisdrs.readout.sampling.linearity import linearity_slope
+from irisdrs.readout.sampling.optimal import ENTRIES, R_MAX, R_MIN
+
+_FIXSEN_RATIOS = np.array(RATIOS, np.float32)
+_LOG_R_MIN = np.float32(math.log(R_MIN))
+_ENTRIES_PER_LOG_R = np.float32((ENTRIES - 1) / math.log(R_MAX / R_MIN))
+_LAST_ENTRY = ENTRIES - 1
+
+#: Weight, weighted signal, Poisson and read-noise variance that a ramp adds to the sums of its exposure.
+Share = tuple[np.float32, np.float32, np.float32, np.float32]
+
+_slope = njit(nogil=True, cache=True, error_model="numpy")(linearity_slope)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def slope_at_level(
+    level: np.float32, a1: np.float32, a2: np.float32, a3: np.float32, a4: np.float32, a5: np.float32
+) -> np.float32:
+    """dy/dx of the linearity polynomial where y is `level`, DN; 1 where it is not positive.
+
+    The count x is found by two steps of Newton's method from x = y, which suffice for corrections of some percent.
+    """
+    x = level
+    for _ in range(2):
+        y = x * (a1 + x * (a2 + x * (a3 + x * (a4 + x * a5))))
+        x -= (y - level) / _slope(x, a1, a2, a3, a4, a5)
+    slope = _slope(x, a1, a2, a3, a4, a5)
+    return slope if slope > np.float32(0) else np.float32(1)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def noise_growth(
+    first: np.float32,
+    slope: np.float32,
+    half: np.float32,
+    a1: np.float32,
+    a2: np.float32,
+    a3: np.float32,
+    a4: np.float32,
+    a5: np.float32,
+) -> np.float32:
+    """By which factor the read-noise variance grows at the level `first` + `slope` * `half`, DN, half-way up a ramp."""
+    steep = slope_at_level(first + slope * half, a1, a2, a3, a4, a5)
+    return steep * steep
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def segment_share(
+    comoment: np.float32, moment: np.float32, shot: np.float32, growth: np.float32, full_time_s: np.float32
+) -> Share:
+    """What a ramp of segments adds.
+
+    Parameters
+    ----------
+    comoment, moment, shot : float32
+        C, T and P of all segments.
+    growth : float32
+        Of `noise_growth`, or 1.
+    full_time_s : float32
+        Of a whole ramp, s.
+    """
+    usable = moment > np.float32(0)
+    moment = moment if usable else np.float32(1)
+    shot = shot if usable else np.float32(1)
+    w = moment / shot * (moment / full_time_s)
+    w = w if usable else np.float32(0)
+    return w, w * (comoment / moment), w * w * (shot / moment / moment), w * w * (growth / moment)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def combination_share(
+    rate: np.float32,
+    duration: np.float32,
+    full_time_s: np.float32,
+    poisson: np.float32,
+    rnoise: np.float32,
+    growth: np.float32,
+) -> Share:
+    """What a ramp of weighted sums adds: its rate, and the factors of the combination that was chosen for it."""
+    w = duration / full_time_s
+    return w, w * rate, w * w * poisson, w * w * rnoise * growth
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def combination_entry(
+    by_ratio: bool,
+    rate: np.float32,
+    duration: np.float32,
+    number: int,
+    gain: np.float32,
+    read_noise: np.float32,
+) -> int:
+    """Which combination suits a pixel with this rate (DN/s) over `number` reads: as in `add_combination_rows`."""
+    if by_ratio:
+        return entry_of_ratio(rate * duration * gain, read_noise * gain)
+    cadence = duration / np.float32(number - 1)
+    return entry_of_r(rate * cadence, gain * read_noise * read_noise)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def entry_of_r(photons: np.float32, noise: np.float32) -> int:
+    """Nearest entry of log r, r = f dt / (g sr^2), within the table."""
+    if not photons > np.float32(0):
+        return 0
+    position = (np.log(photons / noise) - _LOG_R_MIN) * _ENTRIES_PER_LOG_R
+    return int(min(max(position + np.float32(0.5), np.float32(0)), np.float32(_LAST_ENTRY)))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def entry_of_ratio(electrons: np.float32, noise_electrons: np.float32) -> int:
+    """Class of the signal-to-noise ratio S / sqrt(sr^2 + S) of a ramp, in electrons."""
+    if not electrons > np.float32(0):
+        return 0
+    ratio = electrons / np.sqrt(noise_electrons * noise_electrons + electrons)
+    entry = 0
+    for i in range(len(_FIXSEN_RATIOS)):
+        entry += 1 if ratio >= _FIXSEN_RATIOS[i] else 0
+    return entry
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def close_pixel(
+    gain: np.float32,
+    read_noise: np.float32,
+    signal: np.float32,
+    weight: np.float32,
+    poisson: np.float32,
+    rnoise: np.float32,
+) -> tuple[np.float32, np.float32, np.float32, np.float32, bool]:
+    """Rate, its error, both variances, and whether they can be used; all 0 where they cannot."""
+    # Coefficients that overflow leave no number.
+    usable = (weight > np.float32(0)) & np.isfinite(signal) & np.isfinite(rnoise)
+    inverse = np.float32(1) / weight if usable else np.float32(0)
+    rate = signal * inverse if usable else np.float32(0)
+    # The Poisson variance needs a rate that is not negative; the data keep theirs.
+    shot = max(rate, np.float32(0)) / gain * (poisson * inverse * inverse)
+    spread = rnoise * inverse * inverse if usable else np.float32(0)
+    noise = read_noise * read_noise * spread
+    return rate, np.sqrt(shot + noise), shot, noise, usable
