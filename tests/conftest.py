@@ -1,4 +1,8 @@
-"""Real servers that tests talk to: found in the environment, or started here on private ports."""
+"""Real servers that tests talk to: found in the environment, or started here on private ports.
+
+CUDA devices are simulated, on machines that have one as well: `make gpu` is what talks to them. numba asks for it when
+it is imported, and so do processes that tests start.
+"""
 
 import importlib.util
 import itertools
@@ -28,6 +32,8 @@ S3_URL = "IRIS_TEST_S3_URL"
 MINIO_IMAGE = "minio/minio:RELEASE.2025-04-22T22-12-26Z"
 
 _numbers = itertools.count(1)
+
+os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
 
 
 def unavailable(problem: str) -> NoReturn:

@@ -182,13 +182,17 @@ class LinearRamp:
 
     def adder(self, calibration: Calibration, full_time_s: float, terms: Terms) -> Adder:
         """What adds the ramp to the sums of its exposure."""
-        slope = {SamplingMode.SINGLE: self.first, SamplingMode.CDS: self.mean}.get(self.mode, self.comoment)
-        table = self._table(full_time_s)
+        slope, table = self.slope, self.table(full_time_s)
         return lambda sums, start, stop: add_rows(
             slope, self.first, self.number, self.flags, table, terms, *sums.planes(), start, stop
         )
 
-    def _table(self, full_time_s: float) -> NDArray[np.float32]:
+    @property
+    def slope(self) -> Plane:
+        """What the mode accumulates."""
+        return {SamplingMode.SINGLE: self.first, SamplingMode.CDS: self.mean}.get(self.mode, self.comoment)
+
+    def table(self, full_time_s: float) -> NDArray[np.float32]:
         """Factors by number of good reads for `add_rows`; float64 throughout, rounded once."""
         times = np.array(self.times_s)
         table = np.zeros((5, len(times) + 1))
@@ -313,7 +317,7 @@ class SummedRamp:
         """Fold a read."""
         if len(self.times_s) == 1:
             _take_first(rows, read, calibration, offsets, self.first)
-        weights, terms = self._of_reads(self.times_s[-1:])[:, 0].astype(np.float32), tuple(calibration.terms)
+        weights, terms = self.latest_weights(), tuple(calibration.terms)
         rows(
             read.shape[0],
             lambda start, stop: fold_sum_rows(
@@ -333,14 +337,7 @@ class SummedRamp:
 
     def adder(self, calibration: Calibration, full_time_s: float, terms: Terms) -> Adder:
         """What adds the ramp to the sums of its exposure."""
-        times = np.array(self.times_s)
-        weights = self._of_reads(self.times_s).astype(np.float32).astype(np.float64)
-        by_ratio = self.weighting is Weighting.FIXSEN
-        if by_ratio:
-            whole = self._places(self.times_s)[[0, -1]].tolist() == [0, len(self.planned) - 1]
-            found = combination.for_fixsen(weights, times, whole)
-        else:
-            found = combination.for_optimum(weights, times)
+        times, found = np.array(self.times_s), self.combinations()
         return lambda sums, start, stop: add_combination_rows(
             self.first,
             self.sums,
@@ -350,7 +347,7 @@ class SummedRamp:
             found.table,
             (times - times[0]).astype(np.float32),
             np.float32(full_time_s),
-            by_ratio,
+            self.by_ratio,
             calibration.gain,
             calibration.read_noise,
             terms,
@@ -358,6 +355,24 @@ class SummedRamp:
             start,
             stop,
         )
+
+    @property
+    def by_ratio(self) -> bool:
+        """Whether combinations are chosen by the ratio of signal to noise."""
+        return self.weighting is Weighting.FIXSEN
+
+    def latest_weights(self) -> NDArray[np.float32]:
+        """Weights (sums,) of the latest read."""
+        return self._of_reads(self.times_s[-1:])[:, 0].astype(np.float32)
+
+    def combinations(self) -> combination.Combinations:
+        """How the sums of the reads so far become a rate."""
+        times = np.array(self.times_s)
+        weights = self._of_reads(self.times_s).astype(np.float32).astype(np.float64)
+        if self.by_ratio:
+            whole = self._places(self.times_s)[[0, -1]].tolist() == [0, len(self.planned) - 1]
+            return combination.for_fixsen(weights, times, whole)
+        return combination.for_optimum(weights, times)
 
     def _of_reads(self, times_s: list[float]) -> NDArray[np.float64]:
         """Weights (sums, reads) of reads at these times: those of the planned read that is nearest in time."""

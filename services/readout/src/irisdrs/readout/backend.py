@@ -6,7 +6,7 @@ up with `fold`, and only frames come back.
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -184,18 +184,11 @@ class Processor:
             If the read is not later, is the second of a ramp of a single read, has another shape than the references
             or is not uint16; or if the ramp is longer than its counters.
         """
-        shape = state.calibration.gain.shape
-        if read.shape != shape or read.dtype != np.uint16 or not math.isfinite(time_s):
-            raise ValueError(f"a read of {read.dtype} {read.shape} at {time_s} s, references {shape}")
+        check_read(state, read, time_s, () if state.ramp is None else state.ramp.times_s)
         if state.ramp is None:
             state.ramp = begin_ramp(read.shape, state.mode, state.options)
-        times = state.ramp.times_s
-        if times and (time_s <= times[-1] or state.mode is SamplingMode.SINGLE):
-            raise ValueError(f"a read at {time_s} s after one at {times[-1]} s, in mode {state.mode}")
-        if len(times) >= _MOST_READS:
-            raise ValueError(f"a ramp of more than {_MOST_READS} reads")
-        times.append(time_s)
-        found = _offsets(read, state) if offsets is None else offsets
+        state.ramp.times_s.append(time_s)
+        found = measured_offsets(read, state) if offsets is None else offsets
         state.ramp.fold(self._rows, self._grown(state, read), state.calibration, found)
 
     def end_ramp(self, state: ExposureState) -> None:
@@ -248,8 +241,7 @@ class Processor:
             Flags for all pixels (DROPOUT).
         """
         calibration = state.calibration
-        if state.mode is SamplingMode.SINGLE:
-            flags |= Quality.UNRELIABLE_SLOPE  # a level by a time, with the level after the reset in it
+        flags |= flags_of(state.mode)
         ramp, sums = state.ramp, state.sums
         if ramp is not None and sums is None:
             closed, dq, saturated = close_ramp(self._rows, ramp, self._adder(state, ramp), calibration, flags)
@@ -309,13 +301,28 @@ class Processor:
             correction,
         )
 
+    def share(self, rows: int, work: Callable[[int, int], object]) -> None:
+        """Call work(start, stop) for all rows, in bands, on the threads."""
+        self._rows(rows, work)
+
     def _rows(self, rows: int, work: Callable[[int, int], object]) -> None:
         bands = [self._pool.submit(work, start, min(start + _BAND_ROWS, rows)) for start in range(0, rows, _BAND_ROWS)]
         for band in bands:
             band.result()
 
 
-def _offsets(read: NDArray[np.uint16], state: ExposureState) -> Offsets:
+def check_read(state: ExposureState, read: NDArray[np.uint16], time_s: float, times_s: Sequence[float]) -> None:
+    """Check that a read can be folded into a ramp with reads at these times; errors as those of `Processor.fold`."""
+    shape = state.calibration.gain.shape
+    if read.shape != shape or read.dtype != np.uint16 or not math.isfinite(time_s):
+        raise ValueError(f"a read of {read.dtype} {read.shape} at {time_s} s, references {shape}")
+    if times_s and (time_s <= times_s[-1] or state.mode is SamplingMode.SINGLE):
+        raise ValueError(f"a read at {time_s} s after one at {times_s[-1]} s, in mode {state.mode}")
+    if len(times_s) >= _MOST_READS:
+        raise ValueError(f"a ramp of more than {_MOST_READS} reads")
+
+
+def measured_offsets(read: NDArray[np.uint16], state: ExposureState) -> Offsets:
     """Offsets of the columns and of the rows by the read's reference pixels, DN."""
     calibration = state.calibration
     found = reference_vectors(
@@ -327,6 +334,12 @@ def _offsets(read: NDArray[np.uint16], state: ExposureState) -> Offsets:
         calibration.first_column,
     )
     return found.column_offset, found.row_offset
+
+
+def flags_of(mode: SamplingMode) -> Quality:
+    """Flags that all pixels of a mode have."""
+    # SINGLE is a level by a time, with the level after the reset in it.
+    return Quality.UNRELIABLE_SLOPE if mode is SamplingMode.SINGLE else Quality.GOOD
 
 
 def thinned(calibration: Calibration, step: int) -> Calibration:

@@ -4,11 +4,15 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
+from prometheus_client import Gauge
+from prometheus_client.registry import Collector
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from irisdrs.readout import compiling
 from irisdrs.readout.backend import Processor
+from irisdrs.readout.cuda.backend import CudaBackend
+from irisdrs.readout.cuda.choice import DEVICES, backend_for
 from irisdrs.readout.handlers import DetectorHandlers
 from irisdrs.readout.ring import DEFAULT_BYTES, Room
 from irisdrs.readout.warming import warm_up
@@ -34,6 +38,15 @@ class ReadoutSettings(BaseSettings):
     grow_saturation: bool = Field(
         default=False, description="Whether the eight neighbours of a saturated pixel are saturated too"
     )
+    device: str = Field(
+        default="auto",
+        pattern=f"^({DEVICES})$",
+        validation_alias="IRIS_DEVICE",
+        description="Where pixels are computed: cpu, cuda or cuda:1 ..; auto is cuda where there is a device",
+    )
+    device_bytes: int | None = Field(
+        default=None, gt=0, description="Memory of the CUDA device to be taken at most [nine tenths of it]"
+    )
 
 
 def compose(platform: Platform, detectors: Sequence[Detector] = ()) -> Service:
@@ -49,21 +62,34 @@ def compose(platform: Platform, detectors: Sequence[Detector] = ()) -> Service:
     chosen = detectors or settings.detectors
     processor = Processor()
     room = Room(settings.ring_bytes, platform.scratch)
+    backend = backend_for(settings.device, processor, _log.warning, settings.device_bytes)
     workshop = Workshop(
         platform.store,
         platform.references,
         platform.threads,
-        processor,
+        backend,
         room,
         grow_saturation=settings.grow_saturation,
     )
 
     async def prepare() -> None:
         with compiling.saying_so(_log.warning):
-            await asyncio.get_running_loop().run_in_executor(platform.threads, warm_up, processor)
+            # The processor, too: it may have to take over.
+            for warmed in {processor, backend}:
+                await asyncio.get_running_loop().run_in_executor(platform.threads, warm_up, warmed)
 
     async def close() -> None:
-        processor.shutdown()
+        backend.shutdown()
 
     handlers = {readout_queue(detector): DetectorHandlers(workshop).handlers() for detector in chosen}
-    return Service(name="readout", handlers=handlers, close=close, prepare=prepare)
+    collectors = _collectors(backend) if isinstance(backend, CudaBackend) else ()
+    return Service(name="readout", handlers=handlers, close=close, prepare=prepare, collectors=collectors)
+
+
+def _collectors(backend: CudaBackend) -> tuple[Collector, ...]:
+    """Figures of the device."""
+    taken = Gauge("iris_device_bytes", "Memory of the CUDA device that is taken", registry=None)
+    taken.set_function(lambda: backend.bytes_in_use)
+    lost = Gauge("iris_device_lost", "1 when the CUDA device has failed, and the processor computes", registry=None)
+    lost.set_function(lambda: backend.is_lost)
+    return taken, lost

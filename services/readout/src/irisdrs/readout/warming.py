@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from irisdrs.readout.backend import Processor
+from irisdrs.readout.backend import Backend
 from irisdrs.readout.builders import begin_frame
 from irisdrs.readout.calibration import calibrate_for
 from irisdrs.readout.estimation import estimation_of
@@ -25,7 +25,7 @@ _SHAPE = (64, 64)
 _TIME = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def warm_up(processor: Processor) -> None:
+def warm_up(backend: Backend) -> None:
     """Take two small ramps all the way, through every kernel, and throw the frames away.
 
     First as the service does, then with a jump test in the stream.
@@ -49,16 +49,16 @@ def warm_up(processor: Processor) -> None:
     for mode, exact_reads in ((SamplingMode.CDS, 2), (SamplingMode.UTR, 2), (SamplingMode.UTR, 0)):
         sampling = Sampling(mode=mode, reads=2, ramps=2, read_time_s=1.0, shape=_SHAPE)
         estimation = estimation_of(sampling, exact_reads)
-        builder = begin_frame(processor, room, calibration, sampling, estimation, live_step=1)
+        builder = begin_frame(backend, room, calibration, sampling, estimation, live_step=1)
         for ramp in (1, 2):
             for read in (1, 2):
                 builder.fold(ramp, pixels, float(read))
         builder.live()
         to_file(builder.close(), header, _TIME, 4, {}, estimation=estimation)
-    state = processor.open(calibration, SamplingMode.UTR, 1.0, FoldOptions(jump_sigma=5.0, grow_saturation=True))
+    state = backend.open(calibration, SamplingMode.UTR, 1.0, FoldOptions(jump_sigma=5.0, grow_saturation=True))
     for read in (1, 2):
-        processor.fold(state, pixels, float(read))
-    processor.close(state)
+        backend.fold(state, pixels, float(read))
+    backend.close(state)
 
 
 def read_header_of(shape: tuple[int, int]) -> ReadHeader:

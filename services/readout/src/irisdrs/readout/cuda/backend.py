@@ -1,0 +1,181 @@
+"""The readout on a graphics processor; the processor stands by, and finishes what the device cannot.
+
+A device that is full costs the exposure that found no room its speed; one that fails, or for which a kernel cannot be
+compiled, is left alone from then on. In every case the frame is the one that the processor makes, bit for bit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irisdrs.readout.accumulation import Offsets, begin_ramp
+from irisdrs.readout.backend import ExposureState, Processor, RateFrame, check_read, measured_offsets, thinned
+from irisdrs.readout.calibration import Calibration
+from irisdrs.readout.cuda.device import Device, is_full
+from irisdrs.readout.cuda.exposure import DeviceExposure
+from irisdrs.readout.cuda.references import KeptReferences
+from irisdrs.readout.fitting import FitSettings, RampFit
+from irisdrs.readout.sampling.options import FoldOptions
+from irisdrs.shared.identifiers import SamplingMode
+from irisdrs.shared.quality import Quality
+
+T = TypeVar("T")
+
+#: Takes what a person shall know.
+Report = Callable[[str], object]
+
+
+@dataclass(slots=True)
+class CudaState(ExposureState):
+    """An exposure that is being folded on a device.
+
+    Attributes
+    ----------
+    exposure : DeviceExposure, optional
+        None once the processor has taken it over.
+    """
+
+    exposure: DeviceExposure | None = None
+
+
+class CudaBackend:
+    """Folds on a CUDA device; one instance serves all detectors of a process. It is a `Backend`, as `Processor` is.
+
+    Parameters
+    ----------
+    device : Device
+    processor : Processor
+        For what the device cannot do; ended with the backend.
+    report : callable (str)
+        Is told when the processor takes over, and why.
+    """
+
+    def __init__(self, device: Device, processor: Processor, report: Report) -> None:
+        self._device, self._processor, self._report = device, processor, report
+        self._references = KeptReferences(device)
+        self._lost = False
+
+    @property
+    def bytes_in_use(self) -> int:
+        """Memory of the device that is taken now."""
+        return self._device.bytes_in_use
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the device has failed, and is left alone."""
+        return self._lost
+
+    def shutdown(self) -> None:
+        """End the processor's threads, and give back what is kept on the device."""
+        self._references.forget()
+        self._processor.shutdown()
+
+    def open(
+        self,
+        calibration: Calibration,
+        mode: SamplingMode,
+        full_time_s: float,
+        options: FoldOptions | None = None,
+    ) -> ExposureState:
+        """Begin an exposure, and take the memory for it.
+
+        Raises
+        ------
+        Fatal
+            If the options do not go with the mode, or two groups of reads do not fit into the planned ramp.
+        """
+        plain = self._processor.open(calibration, mode, full_time_s, options)
+        ramp = begin_ramp(plain.calibration.gain.shape, plain.mode, plain.options)
+        state = CudaState(plain.calibration, plain.mode, plain.full_time_s, plain.options)
+        if self._lost:
+            return state
+        try:
+            with self._device.here():
+                references = self._references.of(state.calibration)
+                state.exposure = DeviceExposure(self._device, state, ramp, references, self._processor.share)
+        except Exception as problem:  # noqa: BLE001 - whatever a driver or a compiler fails with, there is a frame
+            self._take_over(state, problem)
+        return state
+
+    def fold(
+        self, state: ExposureState, read: NDArray[np.uint16], time_s: float, offsets: Offsets | None = None
+    ) -> None:
+        """Fold one read into the current ramp; parameters and errors as those of `Processor.fold`."""
+        exposure = _on_device(state)
+        if exposure is not None:
+            check_read(state, read, time_s, exposure.times_s)
+            found = measured_offsets(read, state) if offsets is None else offsets
+            if self._tried(state, lambda: exposure.fold(read, time_s, found)):
+                return
+        self._processor.fold(state, read, time_s, offsets)
+
+    def end_ramp(self, state: ExposureState) -> None:
+        """Add the current ramp to the sums; nothing when it has no read."""
+        exposure = _on_device(state)
+        if exposure is None or not self._tried(state, exposure.end_ramp):
+            self._processor.end_ramp(state)
+
+    def live(self, state: ExposureState, flags: Quality = Quality.GOOD, step: int = 1) -> RateFrame:
+        """The frame of the reads so far; parameters as those of `Processor.live`.
+
+        The device thins its planes, the processor makes the frame of them.
+        """
+        exposure = _on_device(state)
+        if exposure is not None and (found := self._tried(state, lambda: exposure.host_copy(step))):
+            calibration = thinned(state.calibration, step)
+            copy = ExposureState(calibration, state.mode, state.full_time_s, state.options, *found[0])
+            return self._processor.close(copy, flags)
+        return self._processor.live(state, flags, step)
+
+    def close(self, state: ExposureState, flags: Quality = Quality.GOOD) -> RateFrame:
+        """Close an exposure after its last ramp; its state must not be used again."""
+        exposure = _on_device(state)
+        if exposure is None or exposure.is_empty or not (found := self._tried(state, lambda: exposure.close(flags))):
+            return self._processor.close(state, flags)
+        if isinstance(state, CudaState):
+            state.exposure = None
+        return found[0]
+
+    def fit(
+        self,
+        reads: NDArray[np.uint16],
+        calibration: Calibration,
+        times_s: NDArray[np.float64],
+        settings: FitSettings | None = None,
+        *,
+        column_offset: NDArray[np.float32] | None = None,
+        row_offset: NDArray[np.float32] | None = None,
+    ) -> RampFit:
+        """Fit a ramp of which all reads are at hand; parameters and errors are those of `fit_ramp`."""
+        return self._processor.fit(
+            reads, calibration, times_s, settings, column_offset=column_offset, row_offset=row_offset
+        )
+
+    def _tried(self, state: ExposureState, work: Callable[[], T]) -> tuple[T] | None:
+        """What the device gives; nothing if it fails, and the processor has taken the exposure over."""
+        try:
+            with self._device.here():
+                return (work(),)
+        except Exception as problem:  # noqa: BLE001 - whatever a driver or a compiler fails with, there is a frame
+            self._take_over(state, problem)
+            return None
+
+    def _take_over(self, state: ExposureState, problem: Exception) -> None:
+        """Bring the processor to where the exposure is: from the last copy of its planes, with the reads since."""
+        reason = f"{type(problem).__name__}: {problem}"
+        if is_full(problem):
+            self._report(f"The CUDA device is full, the processor finishes this exposure. {reason}")
+        else:
+            self._lost = True
+            self._report(f"The CUDA device has failed, the processor finishes this and does all to come. {reason}")
+        if isinstance(state, CudaState) and state.exposure is not None:
+            exposure, state.exposure = state.exposure, None
+            exposure.journal.replay(self._processor, state)
+
+
+def _on_device(state: ExposureState) -> DeviceExposure | None:
+    """The exposure on the device, if it is there."""
+    return state.exposure if isinstance(state, CudaState) else None

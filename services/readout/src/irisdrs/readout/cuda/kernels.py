@@ -1,0 +1,403 @@
+"""The kernels: each finds its pixel, calls the functions of `sampling` that the processor's loops call, and stores.
+
+There is one for each loop of `sampling.fold` and `sampling.coadd`, with the same planes, which are described there. One
+thread has one pixel: no result depends on an order. `fresh` is True for the read that a ramp begins with, and for the
+ramp that sums begin with: their planes are taken for zeros then, whatever they hold.
+
+A number that a function gives is float64 in the simulator: what goes on into the next function is made float32 anew.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from irisdrs.readout.cuda.compilation import cuda, kernel
+from irisdrs.readout.sampling.pixel import (
+    after_event,
+    even_factors,
+    fold_pixel,
+    fold_segment_pixel,
+    fold_sum_pixel,
+    linearised,
+)
+from irisdrs.readout.sampling.pixel_sums import (
+    close_pixel,
+    combination_entry,
+    combination_share,
+    noise_growth,
+    segment_share,
+)
+from irisdrs.shared.quality import Quality
+
+_ADC_MAX = np.uint16(65535)
+_DO_NOT_USE = np.uint32(Quality.DO_NOT_USE)
+_SATURATED = np.uint8(Quality.SATURATED)
+
+
+@kernel
+def grow(read: Any, threshold: Any, grown: Any) -> None:
+    """As `grow_rows`."""
+    x, y = cuda.grid(2)
+    rows, columns = read.shape
+    if y < rows and x < columns:
+        count = read[y, x]
+        for near_y in range(max(y - 1, 0), min(y + 2, rows)):
+            for near_x in range(max(x - 1, 0), min(x + 2, columns)):
+                if read[near_y, near_x] >= threshold[near_y, near_x]:
+                    count = _ADC_MAX
+        grown[y, x] = count
+
+
+@kernel
+def fold_linear(
+    read: Any,
+    threshold: Any,
+    terms: Any,
+    column_offset: Any,
+    row_offset: Any,
+    gain: np.float32,
+    lever: np.float32,
+    latest: np.uint16,
+    needed: np.uint16,
+    fresh: bool,
+    first: Any,
+    mean: Any,
+    comoment: Any,
+    number: Any,
+    flags: Any,
+) -> None:
+    """As `fold_rows`, and `first_rows` before it."""
+    x, y = cuda.grid(2)
+    if y < read.shape[0] and x < read.shape[1]:
+        a1, a2, a3, a4, a5 = terms[0][y, x], terms[1][y, x], terms[2][y, x], terms[3][y, x], terms[4][y, x]
+        if fresh:
+            first[y, x] = linearised(read[y, x], column_offset[x], row_offset[y], a1, a2, a3, a4, a5)
+        mean[y, x], comoment[y, x], number[y, x], flags[y, x] = fold_pixel(
+            read[y, x],
+            threshold[y, x],
+            column_offset[x],
+            row_offset[y],
+            gain,
+            lever,
+            latest,
+            needed,
+            first[y, x],
+            np.float32(0) if fresh else mean[y, x],
+            np.float32(0) if fresh else comoment[y, x],
+            np.uint16(0) if fresh else number[y, x],
+            np.uint8(0) if fresh else flags[y, x],
+            a1,
+            a2,
+            a3,
+            a4,
+            a5,
+        )
+
+
+@kernel
+def fold_segments(
+    read: Any,
+    threshold: Any,
+    terms: Any,
+    column_offset: Any,
+    row_offset: Any,
+    gain: Any,
+    read_noise: Any,
+    limits: Any,
+    even: bool,
+    half_interval: np.float32,
+    twelfth: np.float32,
+    latest: int,
+    tables: Any,
+    fresh: bool,
+    first: Any,
+    last: Any,
+    mean: Any,
+    comoment: Any,
+    closed_moment: Any,
+    closed_shot: Any,
+    begin: Any,
+    flags: Any,
+) -> None:
+    """As `fold_segment_rows`, and `first_rows` before it; `tables` are (reads, 4), and may have more than `latest`."""
+    x, y = cuda.grid(2)
+    if y < read.shape[0] and x < read.shape[1]:
+        a1, a2, a3, a4, a5 = terms[0][y, x], terms[1][y, x], terms[2][y, x], terms[3][y, x], terms[4][y, x]
+        if fresh:
+            first[y, x] = linearised(read[y, x], column_offset[x], row_offset[y], a1, a2, a3, a4, a5)
+            begin[y, x], flags[y, x] = np.uint16(0), np.uint8(0)
+            closed_moment[y, x] = closed_shot[y, x] = np.float32(0)
+        began = begin[y, x]
+        step, lever, moment = tables[began, 0], tables[began, 1], tables[began, 2]
+        if even:
+            step, lever, moment = even_factors(np.float32(latest) - np.float32(began), half_interval, twelfth)
+        value, new_mean, new_comoment, event = fold_segment_pixel(
+            read[y, x],
+            threshold[y, x],
+            column_offset[x],
+            row_offset[y],
+            gain[y, x],
+            read_noise[y, x],
+            limits,
+            (np.float32(step), np.float32(lever), np.float32(moment)),
+            first[y, x],
+            np.float32(0) if fresh else last[y, x],
+            np.float32(0) if fresh else mean[y, x],
+            np.float32(0) if fresh else comoment[y, x],
+            closed_moment[y, x],
+            flags[y, x],
+            a1,
+            a2,
+            a3,
+            a4,
+            a5,
+        )
+        last[y, x], mean[y, x], comoment[y, x] = value, new_mean, new_comoment
+        if event != 0:
+            if (flags[y, x] & _SATURATED) == 0:
+                closed_moment[y, x] += tables[began, 2]
+                closed_shot[y, x] += tables[began, 3]
+            begin[y, x], flags[y, x] = after_event(read[y, x], threshold[y, x], latest, began, flags[y, x])
+
+
+@kernel
+def fold_sums(
+    read: Any,
+    threshold: Any,
+    terms: Any,
+    column_offset: Any,
+    row_offset: Any,
+    weights: Any,
+    fresh: bool,
+    first: Any,
+    sums: Any,
+    number: Any,
+    flags: Any,
+) -> None:
+    """As `fold_sum_rows`, and `first_rows` before it."""
+    x, y = cuda.grid(2)
+    if y < read.shape[0] and x < read.shape[1]:
+        a1, a2, a3, a4, a5 = terms[0][y, x], terms[1][y, x], terms[2][y, x], terms[3][y, x], terms[4][y, x]
+        if fresh:
+            first[y, x] = linearised(read[y, x], column_offset[x], row_offset[y], a1, a2, a3, a4, a5)
+        above, number[y, x], flags[y, x] = fold_sum_pixel(
+            read[y, x],
+            threshold[y, x],
+            column_offset[x],
+            row_offset[y],
+            first[y, x],
+            np.uint16(0) if fresh else number[y, x],
+            np.uint8(0) if fresh else flags[y, x],
+            a1,
+            a2,
+            a3,
+            a4,
+            a5,
+        )
+        for j in range(sums.shape[0]):
+            before = np.float32(0) if fresh else sums[j, y, x]
+            sums[j, y, x] = before + weights[j] * np.float32(above)
+
+
+@kernel
+def add_linear(
+    slope: Any,
+    first: Any,
+    number: Any,
+    flags: Any,
+    table: Any,
+    terms: Any,
+    scaled: bool,
+    fresh: bool,
+    signal: Any,
+    weight: Any,
+    poisson: Any,
+    rnoise: Any,
+    seen: Any,
+) -> None:
+    """As `add_rows`; `table` is (reads + 1, 5), `scaled` says whether read noise grows with the linearity."""
+    x, y = cuda.grid(2)
+    if y < slope.shape[0] and x < slope.shape[1]:
+        if fresh:
+            signal[y, x] = weight[y, x] = poisson[y, x] = rnoise[y, x] = np.float32(0)
+            seen[y, x] = np.uint8(0)
+        n = number[y, x]
+        noise = table[n, 3]
+        if scaled:
+            growth = noise_growth(
+                first[y, x],
+                slope[y, x],
+                table[n, 4],
+                terms[0][y, x],
+                terms[1][y, x],
+                terms[2][y, x],
+                terms[3][y, x],
+                terms[4][y, x],
+            )
+            noise *= np.float32(growth)
+        weight[y, x] += table[n, 0]
+        signal[y, x] += slope[y, x] * table[n, 1]
+        poisson[y, x] += table[n, 2]
+        rnoise[y, x] += noise
+        seen[y, x] |= flags[y, x]
+
+
+@kernel
+def add_segments(
+    first: Any,
+    mean: Any,
+    comoment: Any,
+    closed_moment: Any,
+    closed_shot: Any,
+    begin: Any,
+    flags: Any,
+    moments: Any,
+    full_time_s: np.float32,
+    terms: Any,
+    scaled: bool,
+    fresh: bool,
+    signal: Any,
+    weight: Any,
+    poisson: Any,
+    rnoise: Any,
+    seen: Any,
+) -> None:
+    """As `add_segment_rows`; `moments` are (reads + 1, 2)."""
+    x, y = cuda.grid(2)
+    if y < comoment.shape[0] and x < comoment.shape[1]:
+        if fresh:
+            signal[y, x] = weight[y, x] = poisson[y, x] = rnoise[y, x] = np.float32(0)
+            seen[y, x] = np.uint8(0)
+        moment, shot = closed_moment[y, x], closed_shot[y, x]
+        if (flags[y, x] & _SATURATED) == 0:
+            moment += moments[begin[y, x], 0]
+            shot += moments[begin[y, x], 1]
+        growth = np.float32(1)
+        if scaled:
+            growth = np.float32(
+                noise_growth(
+                    first[y, x],
+                    mean[y, x],
+                    np.float32(1),
+                    terms[0][y, x],
+                    terms[1][y, x],
+                    terms[2][y, x],
+                    terms[3][y, x],
+                    terms[4][y, x],
+                )
+            )
+        w, share, photons, noise = segment_share(comoment[y, x], moment, shot, growth, full_time_s)
+        weight[y, x] += np.float32(w)
+        signal[y, x] += np.float32(share)
+        poisson[y, x] += np.float32(photons)
+        rnoise[y, x] += np.float32(noise)
+        seen[y, x] |= flags[y, x]
+
+
+@kernel
+def add_combination(
+    first: Any,
+    sums: Any,
+    number: Any,
+    flags: Any,
+    guess: Any,
+    table: Any,
+    times: Any,
+    full_time_s: np.float32,
+    by_ratio: bool,
+    gain: Any,
+    read_noise: Any,
+    terms: Any,
+    scaled: bool,
+    fresh: bool,
+    signal: Any,
+    weight: Any,
+    poisson: Any,
+    rnoise: Any,
+    seen: Any,
+) -> None:
+    """As `add_combination_rows`."""
+    x, y = cuda.grid(2)
+    if y < number.shape[0] and x < number.shape[1]:
+        if fresh:
+            signal[y, x] = weight[y, x] = poisson[y, x] = rnoise[y, x] = np.float32(0)
+            seen[y, x] = np.uint8(0)
+        seen[y, x] |= flags[y, x]
+        n, count = number[y, x], sums.shape[0]
+        if n >= 2:
+            rate = np.float32(0)
+            for i in range(count):
+                rate += guess[n, i] * sums[i, y, x]
+            duration = times[n - 1]
+            entry = combination_entry(by_ratio, rate, duration, n, gain[y, x], read_noise[y, x])
+            growth = np.float32(1)
+            if scaled:
+                growth = np.float32(
+                    noise_growth(
+                        first[y, x],
+                        rate * duration,
+                        np.float32(0.5),
+                        terms[0][y, x],
+                        terms[1][y, x],
+                        terms[2][y, x],
+                        terms[3][y, x],
+                        terms[4][y, x],
+                    )
+                )
+            rate = np.float32(0)
+            for i in range(count):
+                rate += table[n, entry, i] * sums[i, y, x]
+            w, share, photons, noise = combination_share(
+                rate, duration, full_time_s, table[n, entry, count], table[n, entry, count + 1], growth
+            )
+            weight[y, x] += np.float32(w)
+            signal[y, x] += np.float32(share)
+            poisson[y, x] += np.float32(photons)
+            rnoise[y, x] += np.float32(noise)
+
+
+@kernel
+def close(
+    gain: Any,
+    read_noise: Any,
+    known: Any,
+    flags: np.uint32,
+    science: Any,
+    seen: Any,
+    signal: Any,
+    weight: Any,
+    poisson: Any,
+    rnoise: Any,
+    dq: Any,
+    saturated: Any,
+) -> None:
+    """As `close_rows`.
+
+    Parameters
+    ----------
+    known : uint32 (rows, columns)
+        Flags of the references.
+    flags : uint32
+        For all pixels.
+    science : (first row, end, first column, end)
+        Of the pixels among which saturated ones are counted.
+    saturated : int32 (1,)
+        How many of them are; whole numbers, which no order changes. 0 before.
+    """
+    x, y = cuda.grid(2)
+    if y < signal.shape[0] and x < signal.shape[1]:
+        signal[y, x], weight[y, x], poisson[y, x], rnoise[y, x], usable = close_pixel(
+            gain[y, x], read_noise[y, x], signal[y, x], weight[y, x], poisson[y, x], rnoise[y, x]
+        )
+        dq[y, x] = known[y, x] | flags | np.uint32(seen[y, x]) | (np.uint32(0) if usable else _DO_NOT_USE)
+        inside = science[0] <= y and y < science[1] and science[2] <= x and x < science[3]
+        if inside and (seen[y, x] & _SATURATED) != 0:
+            cuda.atomic.add(saturated, 0, 1)
+
+
+@kernel
+def thin(plane: Any, step: int, thinned: Any) -> None:
+    """Every so many rows and columns of a plane."""
+    x, y = cuda.grid(2)
+    if y < thinned.shape[0] and x < thinned.shape[1]:
+        thinned[y, x] = plane[y * step, x * step]

@@ -1,0 +1,121 @@
+"""What a CUDA device folds: the frames of the processor, bit for bit. The device is numba's simulator."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.gpu.cases import SHAPE, Case, calibration_of, cases, differences, digest, fold_ramps, ramp_of
+
+from irisdrs.readout.backend import Processor, RateFrame
+from irisdrs.readout.cuda.backend import CudaBackend
+from irisdrs.readout.cuda.device import Device
+from irisdrs.readout.sampling.options import FoldOptions
+from irisdrs.shared.errors import Fatal
+from irisdrs.shared.identifiers import SamplingMode as Mode
+from irisdrs.shared.quality import Quality
+from irisdrs.shared.window import Window
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "gpu" / "golden.json").read_text())
+CALIBRATION = calibration_of(SHAPE)
+CASES = {case.name: case for case in cases()}
+
+
+@pytest.fixture(scope="module")
+def device() -> Device:
+    return Device()
+
+
+@pytest.fixture
+def backend(device: Device) -> Iterator[CudaBackend]:
+    """A device that may not fail."""
+    said = list[str]()
+    backend = CudaBackend(device, Processor(2), said.append)
+    yield backend
+    backend.shutdown()
+    assert said == []
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_a_device_makes_the_frame_and_the_previews_of_the_processor(
+    backend: CudaBackend, processor: Processor, case: Case
+) -> None:
+    state, expected = fold_ramps(backend, CALIBRATION, case), fold_ramps(processor, CALIBRATION, case)
+    for step in (1, 3):
+        live = backend.live(state, Quality.DROPOUT, step)
+        assert differences(live, processor.live(expected, Quality.DROPOUT, step)) == []
+    frame = backend.close(state, Quality.DROPOUT)
+    assert differences(frame, processor.close(expected, Quality.DROPOUT)) == []
+    assert np.count_nonzero(frame.data) > 100 or case.mode is Mode.SINGLE
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_the_frames_are_those_of_every_other_machine(processor: Processor, case: Case) -> None:
+    frame = processor.close(fold_ramps(processor, CALIBRATION, case))
+    assert digest(frame) == GOLDEN[case.name]
+
+
+def test_exposures_of_several_detectors_are_folded_in_turns(device: Device, processor: Processor) -> None:
+    case = CASES["cds"]
+    backend = CudaBackend(device, Processor(2), print)
+    calibrations = [calibration_of(SHAPE, seed) for seed in range(3)]
+
+    def take(number: int) -> RateFrame:
+        return backend.close(fold_ramps(backend, calibrations[number], case, seed=number))
+
+    with ThreadPoolExecutor(3) as threads:
+        frames = list(threads.map(take, range(3)))
+    for number, frame in enumerate(frames):
+        expected = processor.close(fold_ramps(processor, calibrations[number], case, seed=number))
+        assert differences(frame, expected) == []
+    backend.shutdown()
+
+
+def test_a_window_is_folded_as_it_lies_on_the_detector(backend: CudaBackend, processor: Processor) -> None:
+    calibration, case = CALIBRATION.cut(Window.at((3, 5), (7, 11))), CASES["least-squares"]
+    frame = backend.close(fold_ramps(backend, calibration, case, ramps=1))
+    assert differences(frame, processor.close(fold_ramps(processor, calibration, case, ramps=1))) == []
+
+
+def test_an_exposure_without_a_read_has_an_empty_frame(backend: CudaBackend, processor: Processor) -> None:
+    state = backend.open(CALIBRATION, Mode.UTR, 1.0)
+    backend.end_ramp(state)
+    assert differences(backend.live(state), processor.live(processor.open(CALIBRATION, Mode.UTR, 1.0))) == []
+    frame = backend.close(state)
+    assert differences(frame, processor.close(processor.open(CALIBRATION, Mode.UTR, 1.0))) == []
+
+
+def test_what_cannot_be_folded_is_refused_and_costs_nothing(backend: CudaBackend, processor: Processor) -> None:
+    case = CASES["cds"]
+    state = fold_ramps(backend, CALIBRATION, case)
+    read = ramp_of(SHAPE, case.times_s, 1)[0]
+    with pytest.raises(ValueError, match="after one at"):
+        backend.fold(state, read, case.times_s[-1])
+    with pytest.raises(ValueError, match="references"):
+        backend.fold(state, read[:-1], case.times_s[-1] + 1)
+    with pytest.raises(ValueError, match="uint8"):
+        backend.fold(state, read.astype(np.uint8), case.times_s[-1] + 1)
+    expected = processor.close(fold_ramps(processor, CALIBRATION, case))
+    assert differences(backend.close(state), expected) == []
+    with pytest.raises(Fatal, match="Two groups"):
+        backend.open(CALIBRATION, Mode.MCDS, 1.0, FoldOptions(planned_times_s=(1.0, 2.0), group_reads=2))
+
+
+def test_memory_is_given_back_and_a_frame_keeps_its_own(device: Device, processor: Processor) -> None:
+    backend = CudaBackend(device, Processor(1), print)
+    case, before = CASES["cds"], device.bytes_in_use
+    first = backend.close(fold_ramps(backend, CALIBRATION, case, seed=1))
+    kept = device.bytes_in_use - before
+    second = backend.close(fold_ramps(backend, CALIBRATION, case, seed=2))
+    # the references stay: threshold, five terms, gain, noise, flags
+    assert kept == device.bytes_in_use - before == SHAPE[0] * SHAPE[1] * (2 + 5 * 4 + 4 + 4 + 4)
+    for seed, frame in ((1, first), (2, second)):
+        assert differences(frame, processor.close(fold_ramps(processor, CALIBRATION, case, seed=seed))) == []
+    pinned = device.pinned.bytes
+    del first
+    backend.close(fold_ramps(backend, CALIBRATION, case, seed=3))
+    assert device.pinned.bytes == pinned
+    backend.shutdown()
+    assert device.bytes_in_use == before

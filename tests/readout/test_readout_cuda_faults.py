@@ -1,0 +1,232 @@
+"""Devices that are missing, full or lost, or on which a kernel cannot run: it is said why, and there is a frame."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from numba.core.errors import TypingError
+from numpy.typing import NDArray
+from tests.gpu.cases import SHAPE, Case, calibration_of, cases, differences, fold_ramps, ramp_of
+
+from irisdrs.readout.backend import Processor
+from irisdrs.readout.cuda import choice, journal
+from irisdrs.readout.cuda.backend import CudaBackend
+from irisdrs.readout.cuda.choice import backend_for
+from irisdrs.readout.cuda.compilation import Kernel
+from irisdrs.readout.cuda.device import Device, DeviceFull
+from irisdrs.readout.main import ReadoutSettings
+from irisdrs.readout.sampling.options import FoldOptions
+from irisdrs.shared.identifiers import SamplingMode as Mode
+
+CALIBRATION = calibration_of(SHAPE)
+JUMPS = next(case for case in cases() if case.name == "jumps")
+#: Many short ramps: what the journal holds ends in the middle of one.
+SHORT = Case("short", Mode.UTR, (1.0, 2.0, 3.0), FoldOptions())
+
+
+class FaultyDevice(Device):
+    """A device that fails for good at a certain launch."""
+
+    def __init__(self, launches: int, problem: Exception) -> None:
+        super().__init__()
+        self.launches, self._problem = launches, problem
+
+    def launch(self, kernel: Kernel, shape: tuple[int, int], stream: Any, *arguments: Any) -> None:
+        self.launches -= 1
+        if self.launches < 0:
+            raise self._problem
+        super().launch(kernel, shape, stream, *arguments)
+
+
+class FullDevice(Device):
+    """A device that is full at a certain allocation, once."""
+
+    def __init__(self, allocations: int) -> None:
+        super().__init__()
+        self._allocations = allocations
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        self._allocations -= 1
+        if self._allocations == 0:
+            raise DeviceFull("no room for that")
+        return super().empty(shape, dtype)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+def frame_of(backend: CudaBackend | Processor, case: Case, ramps: int = 2) -> Any:
+    return backend.close(fold_ramps(backend, CALIBRATION, case, ramps))
+
+
+@pytest.mark.parametrize("launches", [0, 7, 10, 20])
+def test_a_device_that_is_lost_in_a_ramp_costs_no_read(processor: Processor, said: list[str], launches: int) -> None:
+    problem = RuntimeError("[CUresult.CUDA_ERROR_ILLEGAL_ADDRESS] Call to cuCtxSynchronize failed")
+    backend = CudaBackend(FaultyDevice(launches, problem), Processor(1), said.append)
+    assert differences(frame_of(backend, JUMPS), frame_of(processor, JUMPS)) == []
+    assert backend.is_lost
+    assert len(said) == 1 and "CUDA_ERROR_ILLEGAL_ADDRESS" in said[0] and "failed" in said[0]
+    # nothing is asked of it any more
+    assert differences(frame_of(backend, SHORT), frame_of(processor, SHORT)) == []
+    assert len(said) == 1
+    backend.shutdown()
+
+
+@pytest.mark.parametrize("launches", [30, 46])
+def test_what_is_lost_is_no_more_than_the_reads_since_the_last_copy(
+    processor: Processor, said: list[str], launches: int
+) -> None:
+    ramps = 12
+    assert ramps * (len(SHORT.times_s) + 1) > journal.MOST_ENTRIES + 10
+    backend = CudaBackend(FaultyDevice(launches, RuntimeError("gone")), Processor(1), said.append)
+    assert differences(frame_of(backend, SHORT, ramps), frame_of(processor, SHORT, ramps)) == []
+    assert len(said) == 1
+    backend.shutdown()
+
+
+def test_a_device_that_is_lost_while_somebody_looks_costs_nothing(processor: Processor, said: list[str]) -> None:
+    device = FaultyDevice(10**6, RuntimeError("gone"))
+    backend = CudaBackend(device, Processor(1), said.append)
+    state, expected = fold_ramps(backend, CALIBRATION, SHORT), fold_ramps(processor, CALIBRATION, SHORT)
+    device.launches = 0
+    assert differences(backend.live(state, step=2), processor.live(expected, step=2)) == []
+    assert differences(backend.close(state), processor.close(expected)) == []
+    assert len(said) == 1
+    backend.shutdown()
+
+
+@pytest.mark.parametrize("allocations", [1, 12, 25])
+def test_a_full_device_is_asked_again_for_the_next_exposure(
+    processor: Processor, said: list[str], allocations: int
+) -> None:
+    backend = CudaBackend(FullDevice(allocations), Processor(1), said.append)
+    expected = frame_of(processor, JUMPS)
+    assert differences(frame_of(backend, JUMPS), expected) == []
+    assert len(said) == 1 and "full" in said[0] and "no room for that" in said[0]
+    assert not backend.is_lost
+    assert differences(frame_of(backend, JUMPS), expected) == []
+    assert len(said) == 1
+    backend.shutdown()
+
+
+def test_the_memory_of_a_device_is_bounded(processor: Processor, said: list[str]) -> None:
+    pixels = SHAPE[0] * SHAPE[1]
+    device = Device(limit_bytes=40 * pixels)  # the references fit
+    backend = CudaBackend(device, Processor(1), said.append)
+    assert differences(frame_of(backend, SHORT), frame_of(processor, SHORT)) == []
+    assert len(said) == 1 and f"of {40 * pixels} bytes" in said[0]
+    assert device.bytes_in_use == 34 * pixels
+    backend.shutdown()
+
+
+def test_a_kernel_that_does_not_compile_is_said_and_costs_no_frame(processor: Processor, said: list[str]) -> None:
+    backend = CudaBackend(FaultyDevice(0, TypingError("no such function on this target")), Processor(1), said.append)
+    assert differences(frame_of(backend, SHORT), frame_of(processor, SHORT)) == []
+    assert "TypingError: no such function on this target" in said[0]
+    backend.shutdown()
+
+
+def test_reads_that_somebody_writes_over_are_not_lost(processor: Processor, said: list[str]) -> None:
+    backend = CudaBackend(FaultyDevice(3, RuntimeError("gone")), Processor(1), said.append)
+    state = backend.open(CALIBRATION, Mode.UTR, 2.0)
+    expected = processor.open(CALIBRATION, Mode.UTR, 2.0)
+    read: NDArray[Any] = ramp_of(SHAPE, SHORT.times_s, 3)[0].copy()
+    for time_s, taken in zip((1.0, 2.0, 3.0, 4.0), ramp_of(SHAPE, (1.0, 2.0, 3.0, 4.0), 3), strict=True):
+        read[...] = taken
+        backend.fold(state, read, time_s)
+        processor.fold(expected, taken, time_s)
+    read[...] = 0
+    assert differences(backend.close(state), processor.close(expected)) == []
+    backend.shutdown()
+
+
+@pytest.mark.parametrize("wanted", ["auto", "cpu"])
+def test_without_a_device_nothing_is_said_unless_one_was_asked_for(
+    processor: Processor, said: list[str], wanted: str
+) -> None:
+    assert backend_for(wanted, processor, said.append) is processor
+    assert said == []
+
+
+def test_a_device_that_is_asked_for_is_used(processor: Processor, said: list[str]) -> None:
+    assert isinstance(backend_for("cuda", processor, said.append), CudaBackend)
+    assert isinstance(backend_for("cuda:0", processor, said.append), CudaBackend)
+    assert said == []
+
+
+def test_a_device_that_is_asked_for_and_absent_is_said(processor: Processor, said: list[str]) -> None:
+    assert backend_for("cuda:3", processor, said.append) is processor
+    assert said == [
+        "IRIS_DEVICE is cuda:3, but this machine has 1 CUDA device, numbered from 0. "
+        "The processor computes instead: the same frames, later."
+    ]
+
+
+def test_a_driver_that_cannot_be_used_is_said(
+    processor: Processor, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Driver:
+        @property
+        def gpus(self) -> None:
+            raise ImportError("Error at driver init:\n\nCUDA driver version is insufficient (803)")
+
+    monkeypatch.setattr(choice, "cuda", Driver())
+    assert backend_for("cuda", processor, said.append) is processor
+    assert "CUDA driver version is insufficient (803)" in said[0] and "\n" not in said[0]
+
+
+@pytest.mark.parametrize("wanted", ["auto", "cuda"])
+def test_a_machine_without_cuda_computes_all_the_same(wanted: str) -> None:
+    """In a process without the simulator."""
+    program = (
+        "from irisdrs.readout.backend import Processor\n"
+        "from irisdrs.readout.cuda.choice import backend_for\n"
+        f"print(type(backend_for({wanted!r}, Processor(1), print)).__name__)\n"
+    )
+    found = _run(program, NUMBA_ENABLE_CUDASIM="0")
+    *said, backend = found.splitlines()
+    if backend == "Processor":
+        assert len(said) == (wanted == "cuda")
+    else:
+        assert backend == "CudaBackend"  # this machine has a device
+
+
+def test_it_needs_numba_and_numpy_and_nothing_else() -> None:
+    program = (
+        "import sys\n"
+        "class Nothing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        allowed = {'numpy', 'numba', 'llvmlite', 'irisdrs', 'tests', *sys.stdlib_module_names}\n"
+        "        if name.partition('.')[0] not in allowed and path is None:\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Nothing())\n"
+        "from irisdrs.readout.cuda.choice import backend_for\n"
+        "from tests.gpu import cases\n"
+        "print('pydantic' in sys.modules, 'structlog' in sys.modules)\n"
+    )
+    assert _run(program) == "False False"
+
+
+@pytest.mark.parametrize("wanted", ["gpu", "cuda:", "cuda:x", "CPU", ""])
+def test_a_device_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+    monkeypatch.setenv("IRIS_DEVICE", wanted)
+    with pytest.raises(ValueError, match="IRIS_DEVICE"):
+        ReadoutSettings()
+
+
+def _run(program: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
