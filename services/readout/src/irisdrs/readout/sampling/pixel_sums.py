@@ -114,7 +114,7 @@ def entry_of_r(photons: np.float32, noise: np.float32) -> int:
     """Nearest entry of log r, r = f dt / (g sr^2), within the table."""
     if not photons > np.float32(0):
         return 0
-    position = (np.log(photons / noise) - _LOG_R_MIN) * _ENTRIES_PER_LOG_R
+    position = (math.log(photons / noise) - _LOG_R_MIN) * _ENTRIES_PER_LOG_R
     return int(min(max(position + np.float32(0.5), np.float32(0)), np.float32(_LAST_ENTRY)))
 
 
@@ -123,7 +123,7 @@ def entry_of_ratio(electrons: np.float32, noise_electrons: np.float32) -> int:
     """Class of the signal-to-noise ratio S / sqrt(sr^2 + S) of a ramp, in electrons."""
     if not electrons > np.float32(0):
         return 0
-    ratio = electrons / np.sqrt(noise_electrons * noise_electrons + electrons)
+    ratio = electrons / math.sqrt(noise_electrons * noise_electrons + electrons)
     entry = 0
     for i in range(len(_FIXSEN_RATIOS)):
         entry += 1 if ratio >= _FIXSEN_RATIOS[i] else 0
@@ -138,14 +138,14 @@ def close_pixel(
     weight: np.float32,
     poisson: np.float32,
     rnoise: np.float32,
-) -> tuple[np.float32, np.float32, np.float32, np.float32, bool]:
+) -> tuple[np.float32, np.float32, np.float32, np.float32, np.bool_]:
     """Rate, its error, both variances, and whether they can be used; all 0 where they cannot."""
     # Coefficients that overflow leave no number.
-    usable = (weight > np.float32(0)) & np.isfinite(signal) & np.isfinite(rnoise)
+    usable = (weight > np.float32(0)) & math.isfinite(signal) & math.isfinite(rnoise)
     inverse = np.float32(1) / weight if usable else np.float32(0)
     rate = signal * inverse if usable else np.float32(0)
     # The Poisson variance needs a rate that is not negative; the data keep theirs.
     shot = max(rate, np.float32(0)) / gain * (poisson * inverse * inverse)
     spread = rnoise * inverse * inverse if usable else np.float32(0)
     noise = read_noise * read_noise * spread
-    return rate, np.sqrt(shot + noise), shot, noise, usable
+    return rate, np.float32(math.sqrt(shot + noise)), shot, noise, usable
