@@ -6,15 +6,19 @@ Imports NumPy and what is under test, and nothing else: it runs on a machine tha
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from irisdrs.readout.backend import Backend, ExposureState, RateFrame
 from irisdrs.readout.calibration import Calibration, calibrate_for
+from irisdrs.readout.fitting import Estimator, FitSettings, JumpTest, RampFit
 from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.quality import Quality
+
+P = TypeVar("P", RateFrame, RampFit)
 
 READS = 10
 RAMPS = 2
@@ -53,6 +57,19 @@ def cases() -> list[Case]:
         Case("optimal", Mode.UTR, EVEN, FoldOptions(Weighting.OPTIMAL, EVEN)),
         Case("optimal-uneven", Mode.UTR, UNEVEN, FoldOptions(Weighting.OPTIMAL, UNEVEN, linearity_noise=True)),
     ]
+
+
+def fits() -> dict[str, FitSettings]:
+    """Ways to fit the reads of a whole ramp."""
+    return {
+        "likelihood": FitSettings(),
+        "likelihood-all": FitSettings(jump_test=JumpTest.NONE, grow_saturation=True),
+        "likelihood-two-point": FitSettings(jump_test=JumpTest.TWO_POINT),
+        "least-squares": FitSettings(Estimator.LEAST_SQUARES),
+        "fixsen": FitSettings(Estimator.FIXSEN, jump_test=JumpTest.TWO_POINT),
+        "fowler": FitSettings(Estimator.FOWLER, fowler_reads=3),
+        "cds": FitSettings(Estimator.CDS, jump_test=JumpTest.NONE),
+    }
 
 
 def calibration_of(shape: tuple[int, int], seed: int = 1) -> Calibration:
@@ -124,10 +141,10 @@ def fold_ramps(
     return state
 
 
-def differences(found: RateFrame, expected: RateFrame) -> list[str]:
-    """In what two frames differ, bit for bit."""
+def differences(found: P, expected: P) -> list[str]:
+    """In what two frames, or two fits, differ, bit for bit."""
     said = []
-    for spec in fields(RateFrame):
+    for spec in fields(expected):
         one, other = np.asarray(getattr(found, spec.name)), np.asarray(getattr(expected, spec.name))
         if one.dtype != other.dtype or one.tobytes() != other.tobytes():
             where = np.argwhere(np.atleast_1d(one != other))
@@ -135,10 +152,10 @@ def differences(found: RateFrame, expected: RateFrame) -> list[str]:
     return said
 
 
-def digest(frame: RateFrame) -> str:
-    """SHA-256 of all that is in a frame."""
+def digest(frame: RateFrame | RampFit) -> str:
+    """SHA-256 of all that is in a frame, or a fit."""
     found = hashlib.sha256()
-    for spec in fields(RateFrame):
+    for spec in fields(frame):
         found.update(np.ascontiguousarray(getattr(frame, spec.name)).tobytes())
     return found.hexdigest()
 

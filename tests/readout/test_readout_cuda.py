@@ -7,11 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.gpu.cases import SHAPE, Case, calibration_of, cases, differences, digest, fold_ramps, ramp_of
+from tests.gpu.cases import (
+    EVEN,
+    SHAPE,
+    UNEVEN,
+    Case,
+    calibration_of,
+    cases,
+    differences,
+    digest,
+    fits,
+    fold_ramps,
+    ramp_of,
+)
 
 from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.cuda.backend import CudaBackend
 from irisdrs.readout.cuda.device import Device
+from irisdrs.readout.fitting import Estimator, FitSettings
 from irisdrs.readout.sampling.options import FoldOptions
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import SamplingMode as Mode
@@ -55,6 +68,26 @@ def test_a_device_makes_the_frame_and_the_previews_of_the_processor(
 def test_the_frames_are_those_of_every_other_machine(processor: Processor, case: Case) -> None:
     frame = processor.close(fold_ramps(processor, CALIBRATION, case))
     assert digest(frame) == GOLDEN[case.name]
+
+
+@pytest.mark.parametrize("name", list(fits()))
+def test_a_device_fits_what_the_processor_fits(backend: CudaBackend, processor: Processor, name: str) -> None:
+    times, reads = UNEVEN if name == "fixsen" else EVEN, ramp_of(SHAPE, UNEVEN, 5)
+    found = backend.fit(reads, CALIBRATION, np.array(times), fits()[name])
+    expected = processor.fit(reads, CALIBRATION, np.array(times), fits()[name])
+    assert differences(found, expected) == []
+    assert digest(expected) == GOLDEN[f"fit-{name}"]
+    assert np.count_nonzero(expected.rate) > 100
+
+
+def test_ramps_of_one_read_and_groups_that_do_not_fit_are_the_processors(
+    backend: CudaBackend, processor: Processor
+) -> None:
+    reads = ramp_of(SHAPE, EVEN, 5)
+    found = backend.fit(reads[:1], CALIBRATION, np.array(EVEN[:1]))
+    assert differences(found, processor.fit(reads[:1], CALIBRATION, np.array(EVEN[:1]))) == []
+    with pytest.raises(ValueError, match="two groups of 9"):
+        backend.fit(reads, CALIBRATION, np.array(EVEN), FitSettings(Estimator.FOWLER, fowler_reads=9))
 
 
 def test_exposures_of_several_detectors_are_folded_in_turns(device: Device, processor: Processor) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 #: Registers of a thread with which a multiprocessor has half of its threads at work: enough to hide the memory's delay.
-MOST_REGISTERS = 64
+#: The fit computes more than it waits.
+MOST_REGISTERS = {"fit": 128}
 
 
 @pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs a compiler for CUDA: pip install 'numba-cuda[cu12]'")
@@ -27,9 +28,9 @@ def test_every_kernel_compiles_for_an_h200_without_contractions_and_without_spil
     found = json.loads(done.stdout)
     folds = {"fold_linear", "fold_segments", "fold_sums"}
     adds = {"add_linear", "add_segments", "add_combination"}
-    assert {one["kernel"] for one in found} == folds | adds | {"close", "grow", "thin"}
+    assert {one["kernel"] for one in found} == folds | adds | {"close", "fit", "grow", "thin"}
     for one in found:
         # NVIDIA's logarithm is made of contracted operations
         assert one["contracted"] == 0 or one["kernel"] == "add_combination", one
         if one["registers"] is not None:
-            assert one["registers"] <= MOST_REGISTERS and one["spilled_bytes"] == 0, one
+            assert one["registers"] <= MOST_REGISTERS.get(one["kernel"], 64) and one["spilled_bytes"] == 0, one

@@ -205,6 +205,32 @@ def fit_ramp(
         If times of used reads do not increase, Fowler groups do not fit, arrays are of different shapes, or reads
         do not fit into uint16.
     """
+    ramp = prepared_ramp(reads, calibration, times_s, use_read, use_difference, column_offset, row_offset, correction)
+    if settings.grow_saturation:
+        ramp = ramp._replace(reads=_grown(share_rows, ramp.reads, ramp.used, calibration.threshold))
+    rows, columns = calibration.gain.shape
+    detector = Detector(
+        calibration.threshold, tuple(calibration.terms), calibration.gain, calibration.read_noise, calibration.dq
+    )
+    method = settings.method(len(ramp.used))
+    rate, poisson, rnoise, chi2, time = (np.zeros((rows, columns), np.float32) for _ in range(5))
+    differences, dq = np.zeros((rows, columns), np.uint16), np.zeros((rows, columns), np.uint32)
+    planes = Planes(rate, poisson, rnoise, chi2, time, differences, dq)
+    share_rows(rows, lambda start, stop: fit_rows(ramp, detector, method, planes, start, stop))
+    return RampFit(rate, poisson, rnoise, chi2, time, differences, dq)
+
+
+def prepared_ramp(
+    reads: NDArray[np.uint16],
+    calibration: Calibration,
+    times_s: NDArray[np.float64],
+    use_read: NDArray[np.bool_] | None = None,
+    use_difference: NDArray[np.bool_] | None = None,
+    column_offset: NDArray[np.float32] | None = None,
+    row_offset: NDArray[np.float32] | None = None,
+    correction: ReferenceCorrection = DEFAULT_CORRECTION,
+) -> Ramp:
+    """What kernels need of the reads of a ramp; parameters and errors as those of `fit_ramp`."""
     number, rows, columns = reads.shape
     if len(times_s) != number or calibration.gain.shape != (rows, columns):
         raise ValueError(f"reads {reads.shape}, {len(times_s)} times, references {calibration.gain.shape}")
@@ -220,9 +246,7 @@ def fit_ramp(
     if column_offset.shape != (number, columns) or row_offset.shape != (number, rows):
         raise ValueError(f"reads {reads.shape}, offsets {column_offset.shape} and {row_offset.shape}")
     reads = np.require(reads, np.uint16, ["C", "W"])
-    if settings.grow_saturation:
-        reads = _grown(share_rows, reads, intervals.reads, calibration.threshold)
-    ramp = Ramp(
+    return Ramp(
         reads,
         np.require(column_offset, np.float32, ["C", "W"]),
         np.require(row_offset, np.float32, ["C", "W"]),
@@ -230,15 +254,6 @@ def fit_ramp(
         intervals.length_s,
         intervals.usable,
     )
-    detector = Detector(
-        calibration.threshold, tuple(calibration.terms), calibration.gain, calibration.read_noise, calibration.dq
-    )
-    method = settings.method(len(intervals.reads))
-    rate, poisson, rnoise, chi2, time = (np.zeros((rows, columns), np.float32) for _ in range(5))
-    differences, dq = np.zeros((rows, columns), np.uint16), np.zeros((rows, columns), np.uint32)
-    planes = Planes(rate, poisson, rnoise, chi2, time, differences, dq)
-    share_rows(rows, lambda start, stop: fit_rows(ramp, detector, method, planes, start, stop))
-    return RampFit(rate, poisson, rnoise, chi2, time, differences, dq)
 
 
 def _grown(

@@ -6,6 +6,7 @@ compiled, is left alone from then on. In every case the frame is the one that th
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -16,8 +17,10 @@ from irisdrs.readout.backend import ExposureState, Processor, RateFrame, check_r
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.cuda.device import Device, is_full
 from irisdrs.readout.cuda.exposure import DeviceExposure
+from irisdrs.readout.cuda.fitting import fit_on
 from irisdrs.readout.cuda.references import KeptReferences
-from irisdrs.readout.fitting import FitSettings, RampFit
+from irisdrs.readout.fitting import FitSettings, RampFit, prepared_ramp
+from irisdrs.readout.sampling.differences import Ramp
 from irisdrs.readout.sampling.options import FoldOptions
 from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.quality import Quality
@@ -150,11 +153,21 @@ class CudaBackend:
         row_offset: NDArray[np.float32] | None = None,
     ) -> RampFit:
         """Fit a ramp of which all reads are at hand; parameters and errors are those of `fit_ramp`."""
+        if not self._lost:
+            chosen, offsets = settings or FitSettings(), (column_offset, row_offset)
+            ramp = prepared_ramp(reads, calibration, times_s, None, None, *offsets)
+            chosen.method(len(ramp.used))
+            # Fewer than two reads have no rate: nothing to be done in parallel.
+            if len(ramp.used) > 1 and (found := self._tried(None, partial(self._fit, ramp, calibration, chosen))):
+                return found[0]
         return self._processor.fit(
             reads, calibration, times_s, settings, column_offset=column_offset, row_offset=row_offset
         )
 
-    def _tried(self, state: ExposureState, work: Callable[[], T]) -> tuple[T] | None:
+    def _fit(self, ramp: Ramp, calibration: Calibration, settings: FitSettings) -> RampFit:
+        return fit_on(self._device, self._references.of(calibration), ramp, settings)
+
+    def _tried(self, state: ExposureState | None, work: Callable[[], T]) -> tuple[T] | None:
         """What the device gives; nothing if it fails, and the processor has taken the exposure over."""
         try:
             with self._device.here():
@@ -163,7 +176,7 @@ class CudaBackend:
             self._take_over(state, problem)
             return None
 
-    def _take_over(self, state: ExposureState, problem: Exception) -> None:
+    def _take_over(self, state: ExposureState | None, problem: Exception) -> None:
         """Bring the processor to where the exposure is: from the last copy of its planes, with the reads since."""
         reason = f"{type(problem).__name__}: {problem}"
         if is_full(problem):

@@ -95,6 +95,10 @@ class Device:
             found.copy_to_device(np.require(values, requirements=["C", "W"]), stream=stream)
         return found
 
+    def plain(self, array: DeviceArray) -> DeviceArray:
+        """An array as functions take it that work on arrays; those of the simulator are of NumPy."""
+        return getattr(array, "_ary", array)
+
     def stream(self) -> Any:
         """A new stream: what is given to it happens one after another, beside all other streams."""
         return cuda.stream()

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from irisdrs.readout.cuda.compilation import cuda, kernel
+from irisdrs.readout.sampling.differences import Detector, Ramp, Tile
+from irisdrs.readout.sampling.likelihood import Fit
 from irisdrs.readout.sampling.pixel import (
     after_event,
     even_factors,
@@ -27,6 +29,7 @@ from irisdrs.readout.sampling.pixel_sums import (
     noise_growth,
     segment_share,
 )
+from irisdrs.readout.sampling.ramp_fit import Method, Planes, fit_columns
 from irisdrs.shared.quality import Quality
 
 _ADC_MAX = np.uint16(65535)
@@ -401,3 +404,50 @@ def thin(plane: Any, step: int, thinned: Any) -> None:
     x, y = cuda.grid(2)
     if y < thinned.shape[0] and x < thinned.shape[1]:
         thinned[y, x] = plane[y * step, x * step]
+
+
+@kernel
+def fit(
+    ramp: Ramp, detector: Detector, method: Method, planes: Planes, scratch: Any, first_row: int, last_row: int
+) -> None:
+    """As `fit_rows`, for the rows from `first_row` to before `last_row`.
+
+    Parameters
+    ----------
+    scratch : tuple
+        float32 (6, used reads, threads), (15, threads), uint8 (threads,), float32 (6, used reads, threads), int64
+        (used reads - 1,), float32 (powers, used reads): tile, sums, suspects, pixel, lines, and `common_weights`. A
+        thread's own are apart from each other, and those of its neighbours beside them: so they are fetched together.
+    """
+    x, y = cuda.grid(2)
+    columns, row = planes.rate.shape[1], first_row + y
+    if row < last_row and x < columns:
+        at = y * columns + x
+        tiles, sums, suspects, pixels, lines, common = scratch
+        tile = Tile(
+            tiles[0][:, at : at + 1],
+            tiles[1][:, at : at + 1],
+            tiles[2][:, at : at + 1],
+            tiles[3][:, at : at + 1],
+            tiles[4][:, at : at + 1],
+            tiles[5][:, at : at + 1],
+            lines,
+        )
+        own = sums[:, at : at + 1]
+        results = Fit(own[0], own[1], own[2], own[3], own[4], own[5], own[6], own[7], own[8])
+        planes.dq[row, x] = 0
+        fit_columns(
+            ramp,
+            detector,
+            method,
+            planes,
+            row,
+            x,
+            1,
+            tile,
+            results,
+            own,
+            suspects[at : at + 1],
+            pixels[:, :, at],
+            common[:, ::1],
+        )

@@ -8,6 +8,7 @@ differences share a read, and so finds small jumps. `drop_outliers` compares eve
 All functions but `may_have_step` work on the differences of one pixel, float32 (used reads,), as in `Tile`.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -224,7 +225,7 @@ def deviation(
 ) -> np.float32:
     """Distance of a difference per time (DN/s) from the median, in standard deviations; 0 without noise."""
     variance = abs(median) * interval * inverse_gain + noise + noise_before
-    return abs(steepness - median) * interval / np.sqrt(variance) if variance > np.float32(0) else np.float32(0)
+    return abs(steepness - median) * interval / math.sqrt(variance) if variance > np.float32(0) else np.float32(0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -8,6 +8,8 @@ each with a pedestal of its own: a mode is applied to each segment, and the segm
 All functions work on the differences of one pixel, float32 (used reads,), as in `Tile`.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -126,7 +128,7 @@ def power_class_of(
         signal += difference[j]
     if not signal > np.float32(0):
         return 0
-    ratio = signal / np.sqrt(noise[start - 1] + signal * inverse_gain)
+    ratio = signal / math.sqrt(noise[start - 1] + signal * inverse_gain)
     found = 0
     for limit in RATIOS:
         found += 1 if ratio >= limit else 0

@@ -3,9 +3,10 @@
 Rows are taken in tiles of a few columns whose differences stay in the cache: linear differences, a search for jumps,
 the fit, its variances. Loops over reads are outside, loops over columns inside and without branches; a pixel is
 taken alone only when it may have a jump. Every pixel is computed on its own: the result does not depend on how rows
-are shared among threads.
+are shared among threads. On a graphics processor (`cuda.kernels`) a thread has a tile of one column.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -106,22 +107,56 @@ def fit_rows(ramp: Ramp, detector: Detector, method: Method, planes: Planes, sta
     )
     sums = np.zeros((15, _TILE_COLUMNS), np.float32)
     fit = Fit(sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7], sums[8])
-    saturated, floored = sums[13], sums[14]
     suspect = np.zeros(_TILE_COLUMNS, np.uint8)
     pixel = np.zeros((6, used), np.float32)
-    common = _common_weights(ramp, method)
+    common = common_weights(ramp.interval, method)
     columns = planes.rate.shape[1]
     for row in range(start, stop):
         for left in range(0, columns, _TILE_COLUMNS):
             width = min(_TILE_COLUMNS, columns - left)
-            for x in range(width):
-                fit.inverse_gain[x] = np.float32(1) / detector.gain[row, left + x]
-            linear_differences(ramp, detector, row, left, width, tile, sums[9], sums[10], sums[11], saturated, floored)
-            likelihood.guess_rates(tile, ramp.interval, fit, width)
-            dq = detector.dq[row, left : left + width]
-            _drop_jumps(ramp, method, dq, tile, fit, width, sums, suspect, pixel)
-            _fit_tile(ramp, method, tile, fit, width, common, pixel)
-            _store(method, planes, fit, row, left, width, saturated, floored, suspect)
+            fit_columns(ramp, detector, method, planes, row, left, width, tile, fit, sums, suspect, pixel, common)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def fit_columns(
+    ramp: Ramp,
+    detector: Detector,
+    method: Method,
+    planes: Planes,
+    row: int,
+    left: int,
+    width: int,
+    tile: Tile,
+    fit: Fit,
+    sums: NDArray[np.float32],
+    suspect: NDArray[np.uint8],
+    pixel: NDArray[np.float32],
+    common: NDArray[np.float32],
+) -> None:
+    """Fit the columns from `left` to `left + width` of a row, in place.
+
+    Parameters
+    ----------
+    tile, fit : Tile, Fit
+        Scratch, of at least these columns.
+    sums : float32 (15, columns)
+        Scratch, of which `fit` has the first nine.
+    suspect : uint8 (columns,)
+        Scratch.
+    pixel : float32 (6, used reads)
+        Scratch.
+    common : float32 (powers, used reads)
+        From `common_weights`.
+    """
+    saturated, floored = sums[13], sums[14]
+    for x in range(width):
+        fit.inverse_gain[x] = np.float32(1) / detector.gain[row, left + x]
+    linear_differences(ramp, detector, row, left, width, tile, sums[9], sums[10], sums[11], saturated, floored)
+    likelihood.guess_rates(tile, ramp.interval, fit, width)
+    dq = detector.dq[row, left : left + width]
+    _drop_jumps(ramp, method, dq, tile, fit, width, sums, suspect, pixel)
+    _fit_tile(ramp, method, tile, fit, width, common, pixel)
+    _store(method, planes, fit, row, left, width, saturated, floored, suspect)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -273,18 +308,18 @@ def _is_whole(usable: NDArray[np.bool_]) -> bool:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _common_weights(ramp: Ramp, method: Method) -> NDArray[np.float32]:
+def common_weights(interval: NDArray[np.float32], method: Method) -> NDArray[np.float32]:
     """Weights of pixels without a flaw, for each class of powers."""
-    used = max(len(ramp.used), 1)
+    used = max(len(interval), 1)
     found = np.zeros((len(POWERS), used), np.float32)
     nothing, good = np.zeros(used, np.float32), np.ones(used, np.float32)
-    if method.mode != LIKELIHOOD and len(ramp.used) > 1:
+    if method.mode != LIKELIHOOD and len(interval) > 1:
         for power_class in range(len(POWERS)):
             difference_weights(
                 method.mode,
                 method.fowler_reads,
                 nothing,
-                ramp.interval,
+                interval,
                 nothing,
                 good,
                 np.float32(1),
@@ -309,7 +344,7 @@ def _store(
     for x in range(width):
         column = left + x
         number = np.int64(fit.number[x])
-        finite = np.isfinite(fit.rate[x]) & np.isfinite(fit.poisson[x]) & np.isfinite(fit.rnoise[x])
+        finite = math.isfinite(fit.rate[x]) & math.isfinite(fit.poisson[x]) & math.isfinite(fit.rnoise[x])
         usable = finite & (number > 0)
         dq = _SATURATED if saturated[x] > np.float32(0) else np.uint32(0)
         dq |= _AD_FLOOR if floored[x] > np.float32(0) else np.uint32(0)
