@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | chaos | up | down
+# make demo | test | lint | bench | gpu | chaos | up | down
 # SIZE=1024 makes a quick demonstration; BUS=rabbitmq a distributed one, with STORE=s3 on an S3 server.
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,7 +16,7 @@ DEBIAN ?= $(notdir $(PYTHON))-venv
 # What only some targets need: the servers that the settings ask for.
 SERVERS := $(if $(filter rabbitmq,$(BUS)),rabbitmq) $(if $(filter s3,$(STORE)),$(SWIFT))
 
-.PHONY: install swift rabbitmq compiler demo up down test lint contract bench bench-readout bench-bus bench-lanes bench-crds chaos clean
+.PHONY: install swift rabbitmq compiler demo up down test lint contract bench bench-readout bench-bus bench-lanes bench-crds gpu chaos clean
 
 install: $(READY)
 
@@ -89,6 +89,11 @@ bench-lanes: $(READY) rabbitmq
 # How fast best references are told, beside the plain crds client.
 bench-crds: $(READY)
 	$(BIN)/python -m tests.benchmarks.bench_crds --json tests/benchmarks/crds.json
+
+# Whether a CUDA device makes the processor's frames, bit for bit, and how fast. On a machine with a device, where it needs
+# NumPy, numba and numba-cuda, and nothing else.
+gpu:
+	PYTHONPATH=shared/src:services/readout/src $(PYTHON) -m tests.gpu --json tests/benchmarks/gpu.json
 
 # What holds when services are killed and servers fail; CASE=broker-killed,store-away plays some of the cases.
 chaos: $(READY) $(SWIFT) rabbitmq compiler

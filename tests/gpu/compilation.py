@@ -3,6 +3,7 @@
 Needs numba-cuda with its compiler (libNVVM), and no driver. Writes what it found as JSON.
 """
 
+# ruff: noqa: T201 (it tells what it finds)
 import json
 import re
 import shutil
@@ -158,9 +159,9 @@ def _wheel_assembler() -> str | None:
 def main() -> int:
     """Print what was compiled; 2 where nothing can be."""
     if not COMPILES:
-        print("There is no compiler for CUDA: pip install 'numba-cuda[cu12]'.", file=sys.stderr)  # noqa: T201
+        print("There is no compiler for CUDA: pip install 'numba-cuda[cu12]'.", file=sys.stderr)
         return 2
-    print(json.dumps([asdict(found) for found in compile_all()], indent=1))  # noqa: T201
+    print(json.dumps([asdict(found) for found in compile_all()], indent=1))
     return 0
 
 

@@ -1,8 +1,12 @@
 """What a CUDA device folds: the frames of the processor, bit for bit. The device is numba's simulator."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +24,7 @@ from tests.gpu.cases import (
     fold_ramps,
     ramp_of,
 )
+from tests.gpu.speed import measure
 
 from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.cuda.backend import CudaBackend
@@ -152,3 +157,24 @@ def test_memory_is_given_back_and_a_frame_keeps_its_own(device: Device, processo
     assert device.pinned.bytes == pinned
     backend.shutdown()
     assert device.bytes_in_use == before
+
+
+def test_speed_can_be_measured(backend: CudaBackend, device: Device) -> None:
+    figures = asdict(measure(backend, device, size=8, reads=2, repeats=1))
+    assert all(value > 0 for value in figures.values())
+
+
+def test_without_a_device_nothing_is_measured() -> None:
+    if Path("/proc/driver/nvidia").exists():
+        pytest.skip("this machine may have a device")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.gpu"],
+        env=os.environ | {"NUMBA_ENABLE_CUDASIM": "0"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("Nothing was compared or measured: ")
+    assert not done.stdout

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from numba.core.errors import TypingError
 from numpy.typing import NDArray
-from tests.gpu.cases import SHAPE, Case, calibration_of, cases, differences, fold_ramps, ramp_of
+from tests.gpu.cases import EVEN, SHAPE, Case, calibration_of, cases, differences, fold_ramps, ramp_of
 
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.cuda import choice, journal
@@ -143,6 +144,16 @@ def test_reads_that_somebody_writes_over_are_not_lost(processor: Processor, said
     read[...] = 0
     assert differences(backend.close(state), processor.close(expected)) == []
     backend.shutdown()
+
+
+def test_a_ramp_that_cannot_be_fitted_there_is_fitted_here(processor: Processor, said: list[str]) -> None:
+    reads, times = ramp_of(SHAPE, EVEN, 5), np.array(EVEN)
+    expected = processor.fit(reads, CALIBRATION, times)
+    for device in (FullDevice(15), FaultyDevice(0, RuntimeError("gone"))):
+        backend = CudaBackend(device, Processor(1), said.append)
+        assert differences(backend.fit(reads, CALIBRATION, times), expected) == []
+        backend.shutdown()
+    assert len(said) == 2 and "full" in said[0] and "gone" in said[1]
 
 
 @pytest.mark.parametrize("wanted", ["auto", "cpu"])
