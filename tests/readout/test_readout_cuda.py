@@ -27,12 +27,16 @@ from tests.gpu.cases import (
 from tests.gpu.speed import measure
 
 from irisdrs.readout.backend import Processor, RateFrame
+from irisdrs.readout.builders import begin_frame
 from irisdrs.readout.cuda.backend import CudaBackend
 from irisdrs.readout.cuda.device import Device
+from irisdrs.readout.estimation import EXACT_READS, estimation_of
 from irisdrs.readout.fitting import Estimator, FitSettings
+from irisdrs.readout.ring import Room
 from irisdrs.readout.sampling.options import FoldOptions
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import SamplingMode as Mode
+from irisdrs.shared.observation import Sampling
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.window import Window
 
@@ -83,6 +87,40 @@ def test_a_device_fits_what_the_processor_fits(backend: CudaBackend, processor: 
     assert differences(found, expected) == []
     assert digest(expected) == GOLDEN[f"fit-{name}"]
     assert np.count_nonzero(expected.rate) > 100
+
+
+@pytest.mark.parametrize("sent", [10, 9, 0])
+def test_reads_that_were_sent_ahead_are_those_that_are_fitted(
+    backend: CudaBackend, processor: Processor, sent: int
+) -> None:
+    ahead = backend.ahead(len(EVEN), SHAPE)
+    assert ahead is not None
+    for seed in (5, 6):  # the ring is used again
+        reads = ramp_of(SHAPE, EVEN, seed)
+        for read in reads[:sent]:
+            ahead.take(read)
+        found = backend.fit(reads, CALIBRATION, np.array(EVEN), ahead=ahead)
+        ahead.clear()
+        assert differences(found, processor.fit(reads, CALIBRATION, np.array(EVEN))) == []
+
+
+@pytest.mark.parametrize("exact_reads", [EXACT_READS, 0])
+def test_the_service_makes_the_same_frame_on_either(
+    backend: CudaBackend, processor: Processor, tmp_path: Path, exact_reads: int
+) -> None:
+    sampling = Sampling(mode=Mode.UTR, reads=4, ramps=2, read_time_s=0.72, shape=SHAPE)
+
+    def frames(chosen: CudaBackend | Processor) -> tuple[RateFrame, RateFrame]:
+        estimation = estimation_of(sampling, exact_reads)
+        builder = begin_frame(chosen, Room(10**6, tmp_path), CALIBRATION, sampling, estimation, live_step=2)
+        for number in (1, 2):
+            times = sampling.read_times_s[: 5 - number]  # one read never came
+            for time_s, read in zip(times, ramp_of(SHAPE, times, number), strict=True):
+                builder.fold(number, read, time_s)
+        return builder.live(), builder.close()
+
+    for found, expected in zip(frames(backend), frames(processor), strict=True):
+        assert differences(found, expected) == []
 
 
 def test_ramps_of_one_read_and_groups_that_do_not_fit_are_the_processors(

@@ -156,6 +156,23 @@ def test_a_ramp_that_cannot_be_fitted_there_is_fitted_here(processor: Processor,
     assert len(said) == 2 and "full" in said[0] and "gone" in said[1]
 
 
+def test_reads_that_could_not_be_sent_ahead_are_fitted_all_the_same(processor: Processor, said: list[str]) -> None:
+    reads, times = ramp_of(SHAPE, EVEN, 5), np.array(EVEN)
+    backend = CudaBackend(Device(), Processor(1), said.append)
+    ahead = backend.ahead(4, SHAPE)  # there are more
+    assert ahead is not None
+    for read in reads:
+        ahead.take(read)
+    found = backend.fit(reads, CALIBRATION, times, ahead=ahead)
+    assert differences(found, processor.fit(reads, CALIBRATION, times)) == []
+    assert said == []
+    backend.shutdown()
+    full = CudaBackend(FullDevice(1), Processor(1), said.append)
+    assert full.ahead(4, SHAPE) is None
+    assert "full" in said[0]
+    full.shutdown()
+
+
 @pytest.mark.parametrize("wanted", ["auto", "cpu"])
 def test_without_a_device_nothing_is_said_unless_one_was_asked_for(
     processor: Processor, said: list[str], wanted: str

@@ -78,6 +78,18 @@ class RateFrame:
     saturated_fraction: float
 
 
+class Ahead(Protocol):
+    """Where the reads of a ramp are put beforehand, one after another, that are to be fitted together."""
+
+    def take(self, read: NDArray[np.uint16]) -> None:
+        """Take the next read (rows, columns)."""
+        ...
+
+    def clear(self) -> None:
+        """Forget the reads: the next ramp begins."""
+        ...
+
+
 class Backend(Protocol):
     """Where pixels are computed: what the service calls, whichever machine does it. `Processor` says what each does."""
 
@@ -109,6 +121,10 @@ class Backend(Protocol):
         """The frame of the exposure, whose state is given up."""
         ...
 
+    def ahead(self, reads: int, shape: tuple[int, int]) -> Ahead | None:
+        """Where so many reads can be put before they are fitted; None where that would save nothing."""
+        ...
+
     def fit(
         self,
         reads: NDArray[np.uint16],
@@ -118,8 +134,9 @@ class Backend(Protocol):
         *,
         column_offset: NDArray[np.float32] | None = None,
         row_offset: NDArray[np.float32] | None = None,
+        ahead: Ahead | None = None,
     ) -> RampFit:
-        """Fit a ramp of which all reads are at hand."""
+        """Fit a ramp of which all reads are at hand; `ahead` has the same reads, from the first on."""
         ...
 
     def shutdown(self) -> None:
@@ -274,6 +291,10 @@ class Processor:
         wanted = terms if state.options.linearity_noise else terms[:, :0]
         return ramp.adder(state.calibration, state.full_time_s, tuple(wanted))
 
+    def ahead(self, reads: int, shape: tuple[int, int]) -> Ahead | None:
+        """Nothing: the reads are where they are needed."""
+        return None
+
     def fit(
         self,
         reads: NDArray[np.uint16],
@@ -286,6 +307,7 @@ class Processor:
         column_offset: NDArray[np.float32] | None = None,
         row_offset: NDArray[np.float32] | None = None,
         correction: ReferenceCorrection = DEFAULT_CORRECTION,
+        ahead: Ahead | None = None,
     ) -> RampFit:
         """Fit a ramp of which all reads are at hand; parameters and errors are those of `fit_ramp`."""
         return fit_ramp(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irisdrs.readout.accumulation import Offsets
-from irisdrs.readout.backend import Backend, RateFrame, thinned
+from irisdrs.readout.backend import Ahead, Backend, RateFrame, thinned
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.coadding import coadd, frame_of
 from irisdrs.readout.estimation import Estimation
@@ -139,6 +139,7 @@ class FitBuilder:
         self._backend, self._room, self._calibration = backend, room, calibration
         self._sampling, self._settings, self._weights = sampling, fit, estimation.ramp_weights
         self._ring: Ring | None = None
+        self._ahead: Ahead | None = None
         self._fits: list[RampFit] = []
         self._ramp = 0
         self._live = _Live(backend, calibration, estimation, live_step) if live_step else None
@@ -150,9 +151,12 @@ class FitBuilder:
         self._ramp = ramp
         if self._ring is None:
             self._ring = Ring(self._room, self._sampling.reads, read.shape)
+            self._ahead = self._backend.ahead(self._sampling.reads, (read.shape[0], read.shape[1]))
         found = self._calibration.reference_vectors(read)
         offsets = found.column_offset, found.row_offset
         self._ring.take(read, time_s, offsets)
+        if self._ahead is not None:
+            self._ahead.take(read)
         if self._live is not None:
             self._live.fold(ramp, read, time_s, offsets)
 
@@ -166,7 +170,7 @@ class FitBuilder:
         """Fit the last ramp, and add the ramps."""
         self._live = None
         fits = self._fits + self._end_ramp()
-        self._fits, self._ring = [], None
+        self._fits, self._ring, self._ahead = [], None, None
         if not fits:
             raise RuntimeError("an exposure without a read has no frame")
         # One ramp may be all that came of several: what was planned decides how they are added.
@@ -186,8 +190,11 @@ class FitBuilder:
             self._settings,
             column_offset=ring.column_offset,
             row_offset=ring.row_offset,
+            ahead=self._ahead,
         )
         ring.clear()
+        if self._ahead is not None:
+            self._ahead.clear()
         return [fit]
 
     def _kept(self, fit: RampFit) -> RampFit:

@@ -13,8 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irisdrs.readout.accumulation import Offsets, begin_ramp
-from irisdrs.readout.backend import ExposureState, Processor, RateFrame, check_read, measured_offsets, thinned
+from irisdrs.readout.backend import (
+    Ahead,
+    ExposureState,
+    Processor,
+    RateFrame,
+    check_read,
+    measured_offsets,
+    thinned,
+)
 from irisdrs.readout.calibration import Calibration
+from irisdrs.readout.cuda.ahead import ReadsAhead
 from irisdrs.readout.cuda.device import Device, is_full
 from irisdrs.readout.cuda.exposure import DeviceExposure
 from irisdrs.readout.cuda.fitting import fit_on
@@ -142,6 +151,14 @@ class CudaBackend:
             state.exposure = None
         return found[0]
 
+    def ahead(self, reads: int, shape: tuple[int, int]) -> Ahead | None:
+        """Memory on the device for the reads of a ramp; None if there is none left."""
+        if self._lost or not (
+            found := self._tried(None, lambda: ReadsAhead(self._device, reads, shape, self._processor.share))
+        ):
+            return None
+        return found[0]
+
     def fit(
         self,
         reads: NDArray[np.uint16],
@@ -151,21 +168,24 @@ class CudaBackend:
         *,
         column_offset: NDArray[np.float32] | None = None,
         row_offset: NDArray[np.float32] | None = None,
+        ahead: Ahead | None = None,
     ) -> RampFit:
         """Fit a ramp of which all reads are at hand; parameters and errors are those of `fit_ramp`."""
         if not self._lost:
             chosen, offsets = settings or FitSettings(), (column_offset, row_offset)
             ramp = prepared_ramp(reads, calibration, times_s, None, None, *offsets)
             chosen.method(len(ramp.used))
+            work = partial(self._fit, ramp, calibration, chosen, ahead)
             # Fewer than two reads have no rate: nothing to be done in parallel.
-            if len(ramp.used) > 1 and (found := self._tried(None, partial(self._fit, ramp, calibration, chosen))):
+            if len(ramp.used) > 1 and (found := self._tried(None, work)):
                 return found[0]
         return self._processor.fit(
             reads, calibration, times_s, settings, column_offset=column_offset, row_offset=row_offset
         )
 
-    def _fit(self, ramp: Ramp, calibration: Calibration, settings: FitSettings) -> RampFit:
-        return fit_on(self._device, self._references.of(calibration), ramp, settings)
+    def _fit(self, ramp: Ramp, calibration: Calibration, settings: FitSettings, ahead: Ahead | None) -> RampFit:
+        there = ahead.of(len(ramp.reads)) if isinstance(ahead, ReadsAhead) else None
+        return fit_on(self._device, self._references.of(calibration), ramp, settings, there)
 
     def _tried(self, state: ExposureState | None, work: Callable[[], T]) -> tuple[T] | None:
         """What the device gives; nothing if it fails, and the processor has taken the exposure over."""

@@ -6,6 +6,7 @@ calls.
 
 import threading
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -49,7 +50,9 @@ class Device:
     def __init__(self, number: int = 0, limit_bytes: int | None = None) -> None:
         self.number = number
         self._lock = threading.RLock()
-        self._bytes = 0
+        self._taken_bytes = 0
+        # What garbage collection gives back, in whichever thread it runs: it may wait for no lock.
+        self._given_back: deque[int] = deque()
         with self.here():
             found = cuda.current_context()
             total = found.get_memory_info().total
@@ -61,7 +64,10 @@ class Device:
     @property
     def bytes_in_use(self) -> int:
         """Memory of the device that is taken now."""
-        return self._bytes
+        with self._lock:
+            while self._given_back:
+                self._taken_bytes -= self._given_back.popleft()
+            return self._taken_bytes
 
     @contextmanager
     def here(self) -> Iterator[None]:
@@ -79,13 +85,14 @@ class Device:
         """
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         with self._lock:
-            if self._bytes + size > self.limit_bytes:
+            taken = self.bytes_in_use
+            if taken + size > self.limit_bytes:
                 raise DeviceFull(
-                    f"{self.name} has {self._bytes} of {self.limit_bytes:.0f} bytes taken; {size} more do not fit"
+                    f"{self.name} has {taken} of {self.limit_bytes:.0f} bytes taken; {size} more do not fit"
                 )
             found = cuda.device_array(shape, np.dtype(dtype))
-            self._bytes += size
-        weakref.finalize(found, self._give_back, size)
+            self._taken_bytes += size
+        weakref.finalize(found, self._given_back.append, size)
         return found
 
     def holding(self, values: NDArray[Any], stream: Any) -> DeviceArray:
@@ -113,10 +120,6 @@ class Device:
         threads = min(BLOCK_THREADS, columns)
         with self._lock:
             kernel[(-(-columns // threads), rows), (threads, 1), stream](*arguments)
-
-    def _give_back(self, size: int) -> None:
-        with self._lock:
-            self._bytes -= size
 
     def _pin(self, size: int) -> NDArray[np.uint8]:
         found: NDArray[np.uint8] = cuda.pinned_array(size, np.uint8)

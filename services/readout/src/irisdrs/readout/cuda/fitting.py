@@ -19,7 +19,13 @@ PIXELS_AT_A_TIME = 2**18
 _TILE_PLANES, _PIXEL_PLANES, _SUMS = 6, 6, 15
 
 
-def fit_on(device: Device, references: References, ramp: Ramp, settings: FitSettings) -> RampFit:
+def fit_on(
+    device: Device,
+    references: References,
+    ramp: Ramp,
+    settings: FitSettings,
+    reads_there: DeviceArray | None = None,
+) -> RampFit:
     """Fit a ramp; everything may raise the device's errors.
 
     Parameters
@@ -30,6 +36,8 @@ def fit_on(device: Device, references: References, ramp: Ramp, settings: FitSett
     ramp : Ramp
         On the host, from `prepared_ramp`; of two used reads or more.
     settings : FitSettings
+    reads_there : uint16 (reads, rows, columns), optional
+        The ramp's reads on the device, if they are there already.
 
     Raises
     ------
@@ -46,8 +54,13 @@ def fit_on(device: Device, references: References, ramp: Ramp, settings: FitSett
     def room(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> DeviceArray:
         return device.plain(device.empty(shape, dtype))
 
-    there = ramp._replace(
-        reads=device.plain(_reads_on(device, stream, references, ramp, settings.grow_saturation)),
+    as_they_are = len(ramp.used) == len(ramp.reads) and not settings.grow_saturation
+    if reads_there is not None and as_they_are:
+        there = reads_there
+    else:
+        there = _reads_on(device, stream, references, ramp, settings.grow_saturation)
+    sent_ramp = ramp._replace(
+        reads=device.plain(there),
         column_offset=sent(ramp.column_offset[ramp.used]),
         row_offset=sent(ramp.row_offset[ramp.used]),
         used=sent(np.arange(used)),
@@ -77,7 +90,7 @@ def fit_on(device: Device, references: References, ramp: Ramp, settings: FitSett
     limits = method._replace(chi2_limit=sent(method.chi2_limit))
     for first in range(0, rows, at_once):
         last = min(first + at_once, rows)
-        arguments = there, detector, limits, found, scratch, first, last
+        arguments = sent_ramp, detector, limits, found, scratch, first, last
         device.launch(kernels.fit, (last - first, columns), stream, *arguments)
     copies = [device.pinned.array((rows, columns), kind) for kind in kinds]
     for plane, copy in zip(planes, copies, strict=True):
