@@ -1,5 +1,6 @@
 """The optimum of four sums against generalised least squares with the whole covariance, and against random ramps."""
 
+import math
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration, calibrate_for
 from irisdrs.readout.sampling import combination, fixsen, optimal
+from irisdrs.readout.sampling.optimal import ENTRIES, R_MAX, R_MIN
 from irisdrs.readout.sampling.options import FoldOptions, Weighting
+from irisdrs.readout.sampling.pixel_sums import entry_of_r
 from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.quality import Quality
 
@@ -70,6 +73,20 @@ def ramps(rate: float, times: NDArray[np.float64], pixels: int, seed: int) -> ND
 
 def _uneven(n: int) -> NDArray[np.float64]:
     return np.asarray(np.cumsum(np.random.default_rng(n).uniform(0.3, 2.0, n)))
+
+
+def test_the_nearest_entry_of_the_table_is_taken() -> None:
+    assert 2 * (ENTRIES // 2) == ENTRIES and math.log2(ENTRIES).is_integer()
+    r = np.exp(np.random.default_rng(1).uniform(math.log(R_MIN) - 2, math.log(R_MAX) + 2, 3000)).astype(np.float32)
+    position = (np.log(r.astype(np.float64) / R_MIN)) / math.log(R_MAX / R_MIN) * (ENTRIES - 1)
+    clear = np.abs(position - np.floor(position) - 0.5) > 1e-4  # of the middle between two
+    expected = np.clip(np.rint(position), 0, ENTRIES - 1)
+    found = np.array([entry_of_r(value, np.float32(1)) for value in r])
+    assert clear.mean() > 0.99
+    np.testing.assert_array_equal(found[clear], expected[clear])
+    for value, entry in ((0.0, 0), (-1.0, 0), (np.nan, 0), (np.inf, ENTRIES - 1)):
+        assert entry_of_r(np.float32(value), np.float32(1)) == entry
+    assert entry_of_r(np.float32(1), np.float32(0)) == ENTRIES - 1
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ from numba import njit
 
 from irisdrs.readout.sampling.fixsen import RATIOS
 from irisdrs.readout.sampling.linearity import linearity_slope
-from irisdrs.readout.sampling.optimal import ENTRIES, R_MAX, R_MIN
+from irisdrs.readout.sampling.optimal import ENTRIES, entries
 
 _FIXSEN_RATIOS = np.array(RATIOS, np.float32)
-_LOG_R_MIN = np.float32(math.log(R_MIN))
-_ENTRIES_PER_LOG_R = np.float32((ENTRIES - 1) / math.log(R_MAX / R_MIN))
-_LAST_ENTRY = ENTRIES - 1
+#: r from which on each entry is the nearest of the table, in log r; the first one has what is below. They are compared
+#: with: libraries do not agree on the last bit of a logarithm.
+_R_LIMITS = (entries()[1:] / math.sqrt(entries()[2] / entries()[1])).astype(np.float32)
+_HALF_OF_ENTRIES = ENTRIES // 2
 
 #: Weight, weighted signal, Poisson and read-noise variance that a ramp adds to the sums of its exposure.
 Share = tuple[np.float32, np.float32, np.float32, np.float32]
@@ -114,8 +115,11 @@ def entry_of_r(photons: np.float32, noise: np.float32) -> int:
     """Nearest entry of log r, r = f dt / (g sr^2), within the table."""
     if not photons > np.float32(0):
         return 0
-    position = (math.log(photons / noise) - _LOG_R_MIN) * _ENTRIES_PER_LOG_R
-    return int(min(max(position + np.float32(0.5), np.float32(0)), np.float32(_LAST_ENTRY)))
+    r, entry, step = photons / noise, 0, _HALF_OF_ENTRIES
+    while step > 0:
+        entry += step if r >= _R_LIMITS[entry + step - 1] else 0
+        step //= 2
+    return entry
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
