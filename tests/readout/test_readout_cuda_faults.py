@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numba.core.errors import TypingError
 from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
 from tests.gpu.cases import EVEN, SHAPE, Case, calibration_of, cases, differences, fold_ramps, ramp_of
 
 from irisdrs.readout.backend import Processor
@@ -18,7 +19,7 @@ from irisdrs.readout.cuda.backend import CudaBackend
 from irisdrs.readout.cuda.choice import backend_for
 from irisdrs.readout.cuda.compilation import Kernel
 from irisdrs.readout.cuda.device import Device, DeviceFull
-from irisdrs.readout.main import ReadoutSettings
+from irisdrs.readout.main import ReadoutSettings, figures_of
 from irisdrs.readout.sampling.options import FoldOptions
 from irisdrs.shared.identifiers import SamplingMode as Mode
 
@@ -238,6 +239,21 @@ def test_it_needs_numba_and_numpy_and_nothing_else() -> None:
         "print('pydantic' in sys.modules, 'structlog' in sys.modules)\n"
     )
     assert _run(program) == "False False"
+
+
+def test_metrics_show_memory_and_loss(said: list[str]) -> None:
+    device = FaultyDevice(10**6, RuntimeError("gone"))
+    backend = CudaBackend(device, Processor(1), said.append)
+    registry = CollectorRegistry()
+    for collector in figures_of(backend):
+        registry.register(collector)
+    state = fold_ramps(backend, CALIBRATION, SHORT)
+    assert registry.get_sample_value("iris_device_bytes") == device.bytes_in_use > 0
+    assert registry.get_sample_value("iris_device_lost") == 0
+    device.launches = 0
+    backend.close(state)
+    assert registry.get_sample_value("iris_device_lost") == 1
+    backend.shutdown()
 
 
 @pytest.mark.parametrize("wanted", ["gpu", "cuda:", "cuda:x", "CPU", ""])

@@ -75,19 +75,19 @@ def compose(platform: Platform, detectors: Sequence[Detector] = ()) -> Service:
     async def prepare() -> None:
         with compiling.saying_so(_log.warning):
             # The processor, too: it may have to take over.
-            for warmed in {processor, backend}:
+            for warmed in dict.fromkeys((processor, backend)):
                 await asyncio.get_running_loop().run_in_executor(platform.threads, warm_up, warmed)
 
     async def close() -> None:
         backend.shutdown()
 
     handlers = {readout_queue(detector): DetectorHandlers(workshop).handlers() for detector in chosen}
-    collectors = _collectors(backend) if isinstance(backend, CudaBackend) else ()
+    collectors = figures_of(backend) if isinstance(backend, CudaBackend) else ()
     return Service(name="readout", handlers=handlers, close=close, prepare=prepare, collectors=collectors)
 
 
-def _collectors(backend: CudaBackend) -> tuple[Collector, ...]:
-    """Figures of the device."""
+def figures_of(backend: CudaBackend) -> tuple[Collector, ...]:
+    """Figures of a device, for the host's metrics."""
     taken = Gauge("iris_device_bytes", "Memory of the CUDA device that is taken", registry=None)
     taken.set_function(lambda: backend.bytes_in_use)
     lost = Gauge("iris_device_lost", "1 when the CUDA device has failed, and the processor computes", registry=None)
