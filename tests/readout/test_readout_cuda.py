@@ -179,14 +179,14 @@ def test_what_cannot_be_folded_is_refused_and_costs_nothing(backend: CudaBackend
         backend.open(CALIBRATION, Mode.MCDS, 1.0, FoldOptions(planned_times_s=(1.0, 2.0), group_reads=2))
 
 
-def test_memory_is_given_back_and_a_frame_keeps_its_own(device: Device, processor: Processor) -> None:
+def test_memory_is_given_back_and_a_frame_keeps_its_own(processor: Processor) -> None:
+    device, case = Device(), CASES["cds"]
     backend = CudaBackend(device, Processor(1), print)
-    case, before = CASES["cds"], device.bytes_in_use
     first = backend.close(fold_ramps(backend, CALIBRATION, case, seed=1))
-    kept = device.bytes_in_use - before
+    kept = device.bytes_in_use
     second = backend.close(fold_ramps(backend, CALIBRATION, case, seed=2))
     # the references stay: threshold, five terms, gain, noise, flags
-    assert kept == device.bytes_in_use - before == SHAPE[0] * SHAPE[1] * (2 + 5 * 4 + 4 + 4 + 4)
+    assert kept == device.bytes_in_use == SHAPE[0] * SHAPE[1] * (2 + 5 * 4 + 4 + 4 + 4)
     for seed, frame in ((1, first), (2, second)):
         assert differences(frame, processor.close(fold_ramps(processor, CALIBRATION, case, seed=seed))) == []
     pinned = device.pinned.bytes
@@ -194,7 +194,7 @@ def test_memory_is_given_back_and_a_frame_keeps_its_own(device: Device, processo
     backend.close(fold_ramps(backend, CALIBRATION, case, seed=3))
     assert device.pinned.bytes == pinned
     backend.shutdown()
-    assert device.bytes_in_use == before
+    assert device.bytes_in_use == 0
 
 
 def test_speed_can_be_measured(backend: CudaBackend, device: Device) -> None:
@@ -202,17 +202,32 @@ def test_speed_can_be_measured(backend: CudaBackend, device: Device) -> None:
     assert all(value > 0 for value in figures.values())
 
 
+@pytest.mark.gpu
+def test_a_device_makes_the_bits_of_the_processor_and_those_that_are_recorded(tmp_path: Path) -> None:
+    done = _talk_to_devices("--size", "512", "--reads", "10", "--json", str(tmp_path / "gpu.json"))
+    if done.returncode == 2:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stdout
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found["device"] and found["driver"] and not found["simulated"]
+
+
 def test_without_a_device_nothing_is_measured() -> None:
     if Path("/proc/driver/nvidia").exists():
         pytest.skip("this machine may have a device")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.gpu"],
+    done = _talk_to_devices()
+    assert done.returncode == 2
+    assert done.stderr.startswith("Nothing was compared or measured: ")
+    assert not done.stdout
+
+
+def _talk_to_devices(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What `make gpu` does, without the simulator."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.gpu", *arguments],
         env=os.environ | {"NUMBA_ENABLE_CUDASIM": "0"},
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 2
-    assert done.stderr.startswith("Nothing was compared or measured: ")
-    assert not done.stdout

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from irisdrs.readout.accumulation import Offsets, Ramp, Rows, Sums
 from irisdrs.readout.backend import ExposureState, RateFrame, flags_of
-from irisdrs.readout.cuda import kernels
+from irisdrs.readout.cuda import kernels, sum_kernels
 from irisdrs.readout.cuda.compilation import Kernel
 from irisdrs.readout.cuda.device import Device, DeviceArray
 from irisdrs.readout.cuda.journal import Journal
@@ -128,7 +128,7 @@ class DeviceExposure:
         saturated = self.send("saturated", np.zeros(1, np.int32))
         rows, columns = calibration.science
         self(
-            kernels.close,
+            sum_kernels.close,
             self._references.gain,
             self._references.read_noise,
             self._references.dq,

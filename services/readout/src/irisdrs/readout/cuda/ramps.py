@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from irisdrs.readout.accumulation import LinearRamp, Ramp, SegmentedRamp, SummedRamp, Sums
-from irisdrs.readout.cuda import kernels
+from irisdrs.readout.cuda import kernels, sum_kernels
 from irisdrs.readout.cuda.compilation import Kernel
 from irisdrs.readout.cuda.device import DeviceArray
 from irisdrs.readout.cuda.references import References
@@ -109,11 +109,11 @@ def add(
     grown = references.terms, scaled, fresh, *sums.planes()
     if isinstance(ramp, LinearRamp):
         table = run.send("table", np.ascontiguousarray(ramp.table(full_time_s).T))
-        run(kernels.add_linear, ramp.slope, ramp.first, ramp.number, ramp.flags, table, *grown)
+        run(sum_kernels.add_linear, ramp.slope, ramp.first, ramp.number, ramp.flags, table, *grown)
     elif isinstance(ramp, SegmentedRamp):
         planes = ramp.first, ramp.mean, ramp.comoment, ramp.closed_moment, ramp.closed_shot, ramp.begin, ramp.flags
         moments = run.send("moments", np.stack(segments.moments(times), axis=1).astype(np.float32))
-        run(kernels.add_segments, *planes, moments, np.float32(full_time_s), *grown)
+        run(sum_kernels.add_segments, *planes, moments, np.float32(full_time_s), *grown)
     elif isinstance(ramp, SummedRamp):
         found = ramp.combinations()
         tables = run.send("guess", found.guess), run.send("table", found.table)
@@ -121,7 +121,7 @@ def add(
         folded = ramp.first, ramp.sums, ramp.number, ramp.flags
         noise = references.gain, references.read_noise
         run(
-            kernels.add_combination,
+            sum_kernels.add_combination,
             *folded,
             *tables,
             duration,
