@@ -235,7 +235,7 @@ def test_it_needs_numba_and_numpy_and_nothing_else() -> None:
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Nothing())\n"
         "from irisdrs.readout.cuda.choice import backend_for\n"
-        "from tests.gpu import cases\n"
+        "from tests.gpu import __main__, compilation\n"
         "print('pydantic' in sys.modules, 'structlog' in sys.modules)\n"
     )
     assert _run(program) == "False False"
