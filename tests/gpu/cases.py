@@ -15,6 +15,7 @@ from irisdrs.readout.backend import Backend, ExposureState, RateFrame
 from irisdrs.readout.calibration import Calibration, calibrate_for
 from irisdrs.readout.fitting import Estimator, FitSettings, JumpTest, RampFit
 from irisdrs.readout.sampling.options import FoldOptions, Weighting
+from irisdrs.readout.sampling.reference_kernels import ReferenceKernels
 from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.quality import Quality
 
@@ -105,6 +106,12 @@ def calibration_of(shape: tuple[int, int], seed: int = 1) -> Calibration:
         read_noise=noise,
         border=_BORDER,
     )
+
+
+def with_kernels(calibration: Calibration, stripes: int = 3, seed: int = 2) -> Calibration:
+    """The same with kernels of reference pixels for so many stripes of columns."""
+    taps = np.random.default_rng(seed).normal(0, 0.1, (2, stripes, 5)).astype(np.float32)
+    return calibration.with_kernels(ReferenceKernels(taps, calibration.gain.shape[1] // stripes))
 
 
 def ramp_of(shape: tuple[int, int], times_s: tuple[float, ...], seed: int) -> NDArray[np.uint16]:

@@ -145,7 +145,8 @@ def _kernel_seconds(
         run, references = Runner(device, shape), KeptReferences(device).of(calibration)
         ramp = with_planes(begin_ramp(shape, Mode.UTR, FoldOptions(jump_sigma=5.0)), shape, device.empty)
         counts = device.holding(read, run.stream)
-        offsets = tuple(device.holding(np.zeros(length, np.float32), run.stream) for length in reversed(shape))
+        zeros = np.zeros(shape[1], np.float32), np.zeros((shape[0], 1), np.float32)
+        offsets = tuple(device.holding(values, run.stream) for values in zeros)
 
         def fold_often() -> None:
             for _ in range(_LAUNCHES):

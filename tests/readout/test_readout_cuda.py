@@ -23,11 +23,13 @@ from tests.gpu.cases import (
     fits,
     fold_ramps,
     ramp_of,
+    with_kernels,
 )
 from tests.gpu.speed import measure
 
 from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.builders import begin_frame
+from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.cuda.backend import CudaBackend
 from irisdrs.readout.cuda.device import Device
 from irisdrs.readout.estimation import EXACT_READS, estimation_of
@@ -104,15 +106,38 @@ def test_reads_that_were_sent_ahead_are_those_that_are_fitted(
         assert differences(found, processor.fit(reads, CALIBRATION, np.array(EVEN))) == []
 
 
+@pytest.mark.parametrize("name", ["cds", "saturation-grows", "jumps", "optimal"])
+def test_offsets_of_stripes_are_subtracted_there_as_here(backend: CudaBackend, processor: Processor, name: str) -> None:
+    calibration, case = with_kernels(CALIBRATION), CASES[name]
+    state, expected = fold_ramps(backend, calibration, case), fold_ramps(processor, calibration, case)
+    assert differences(backend.live(state, step=3), processor.live(expected, step=3)) == []
+    frame = backend.close(state)
+    assert differences(frame, processor.close(expected)) == []
+    plain = processor.close(fold_ramps(processor, CALIBRATION, case))
+    assert np.count_nonzero(frame.data != plain.data) > 100
+
+
+@pytest.mark.parametrize("name", ["likelihood", "likelihood-all", "fixsen"])
+def test_differences_of_stripes_are_those_of_the_processor(
+    backend: CudaBackend, processor: Processor, name: str
+) -> None:
+    calibration, reads, times = with_kernels(CALIBRATION), ramp_of(SHAPE, EVEN, 5), np.array(EVEN)
+    found = backend.fit(reads, calibration, times, fits()[name])
+    expected = processor.fit(reads, calibration, times, fits()[name])
+    assert differences(found, expected) == []
+    assert np.count_nonzero(expected.rate != processor.fit(reads, CALIBRATION, times, fits()[name]).rate) > 100
+
+
+@pytest.mark.parametrize("calibration", [CALIBRATION, with_kernels(CALIBRATION)], ids=["mean", "kernels"])
 @pytest.mark.parametrize("exact_reads", [EXACT_READS, 0])
 def test_the_service_makes_the_same_frame_on_either(
-    backend: CudaBackend, processor: Processor, tmp_path: Path, exact_reads: int
+    backend: CudaBackend, processor: Processor, tmp_path: Path, exact_reads: int, calibration: Calibration
 ) -> None:
     sampling = Sampling(mode=Mode.UTR, reads=4, ramps=2, read_time_s=0.72, shape=SHAPE)
 
     def frames(chosen: CudaBackend | Processor) -> tuple[RateFrame, RateFrame]:
         estimation = estimation_of(sampling, exact_reads)
-        builder = begin_frame(chosen, Room(10**6, tmp_path), CALIBRATION, sampling, estimation, live_step=2)
+        builder = begin_frame(chosen, Room(10**6, tmp_path), calibration, sampling, estimation, live_step=2)
         for number in (1, 2):
             times = sampling.read_times_s[: 5 - number]  # one read never came
             for time_s, read in zip(times, ramp_of(SHAPE, times, number), strict=True):

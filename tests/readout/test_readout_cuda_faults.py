@@ -11,7 +11,7 @@ import pytest
 from numba.core.errors import TypingError
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
-from tests.gpu.cases import EVEN, SHAPE, Case, calibration_of, cases, differences, fold_ramps, ramp_of
+from tests.gpu.cases import EVEN, SHAPE, Case, calibration_of, cases, differences, fold_ramps, ramp_of, with_kernels
 
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.cuda import choice, journal
@@ -75,6 +75,18 @@ def test_a_device_that_is_lost_in_a_ramp_costs_no_read(processor: Processor, sai
     assert len(said) == 1 and "CUDA_ERROR_ILLEGAL_ADDRESS" in said[0] and "failed" in said[0]
     # nothing is asked of it any more
     assert differences(frame_of(backend, SHORT), frame_of(processor, SHORT)) == []
+    assert len(said) == 1
+    backend.shutdown()
+
+
+@pytest.mark.parametrize("launches", [0, 1, 7, 12, 13])
+def test_what_the_reference_pixels_have_changed_since_the_first_read_outlives_the_device(
+    processor: Processor, said: list[str], launches: int
+) -> None:
+    calibration = with_kernels(CALIBRATION)
+    backend = CudaBackend(FaultyDevice(launches, RuntimeError("gone")), Processor(1), said.append)
+    found, expected = fold_ramps(backend, calibration, JUMPS), fold_ramps(processor, calibration, JUMPS)
+    assert differences(backend.close(found), processor.close(expected)) == []
     assert len(said) == 1
     backend.shutdown()
 

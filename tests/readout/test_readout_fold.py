@@ -260,13 +260,13 @@ def test_linearity_is_stcals_and_offsets_of_rows_and_columns_are_subtracted_befo
     )
     first = np.zeros(shape, np.float32)
     terms = tuple(coefficients[1:].copy())
-    first_rows(read, terms, column, row, first, 0, shape[0])
+    first_rows(read, terms, column, row[:, None], first, 0, shape[0])
     np.testing.assert_allclose(first, np.asarray(expected)[0, 0], rtol=5e-7)
     mean, comoment = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     number, latched = np.zeros(shape, np.uint16), np.zeros(shape, np.uint8)
     threshold = np.full(shape, 65535, np.uint16)
     one, none = np.float32(1), np.zeros(shape, np.float32)
-    numbers = np.uint16(1), np.uint16(0)
+    numbers, row = (np.uint16(1), np.uint16(0)), row[:, None]
     fold_rows(read, threshold, terms, column, row, one, one, *numbers, none, mean, comoment, number, latched, 0, 7)
     np.testing.assert_allclose(mean, first, rtol=2e-7)
 

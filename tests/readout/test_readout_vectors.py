@@ -53,16 +53,17 @@ TILE = differences.Tile._make((*np.zeros((6, READS, COLUMNS), np.float32), np.ar
 FIT = likelihood.Fit(*np.zeros((9, COLUMNS), np.float32))
 INTERVAL, COUNTS = np.zeros(READS, np.float32), np.zeros((READS, 1, COLUMNS), np.uint16)
 PLANE, FLAGS = np.zeros((1, COLUMNS), np.float32), np.zeros((1, COLUMNS), np.uint32)
-OFFSETS = np.zeros((READS, COLUMNS), np.float32), np.zeros((READS, 1), np.float32)
+OFFSETS = np.zeros((READS, COLUMNS), np.float32), np.zeros((READS, 1, 1), np.float32)
 RAMP = differences.Ramp(COUNTS, *OFFSETS, np.arange(READS), INTERVAL, np.ones(READS, np.bool_))
 DETECTOR = differences.Detector(COUNTS[0], (PLANE, PLANE, PLANE, PLANE, PLANE), PLANE, PLANE, FLAGS)
 SCRATCH, MARKS = np.zeros((5, COLUMNS), np.float32), np.zeros(COLUMNS, np.uint8)
+LINES = np.zeros((2, COLUMNS), np.float32)
 
 
 @pytest.mark.parametrize(
     ("kernel", "arguments", "multiplications"),
     [
-        (differences.linear_differences, (RAMP, DETECTOR, 0, 0, COLUMNS, TILE, *SCRATCH), 11),
+        (differences.linear_differences, (RAMP, DETECTOR, 0, 0, COLUMNS, TILE, *SCRATCH[:3], LINES, *SCRATCH[3:]), 11),
         (likelihood.guess_rates, (TILE, INTERVAL, FIT, COLUMNS), 5),
         (likelihood.factorise, (TILE, INTERVAL, FIT, COLUMNS), 12),
         (likelihood.weigh_differences, (TILE, COLUMNS), 3),

@@ -18,9 +18,10 @@ from irisdrs.readout.accumulation import Adder, Offsets, Ramp, Sums, begin_ramp,
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.closing import close_ramp, close_sums
 from irisdrs.readout.fitting import FitSettings, RampFit, fit_ramp
+from irisdrs.readout.ramp_reference import RampReference
 from irisdrs.readout.sampling.growth import grow_rows
 from irisdrs.readout.sampling.options import FoldOptions
-from irisdrs.readout.sampling.reference_correction import DEFAULT_CORRECTION, ReferenceCorrection, reference_vectors
+from irisdrs.readout.sampling.reference_correction import DEFAULT_CORRECTION, ReferenceCorrection
 from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.quality import Quality
 
@@ -42,6 +43,8 @@ class ExposureState:
     full_time_s : float
         From the first to the last read of a whole ramp: ramps are weighted in units of it.
     options : FoldOptions
+    reference : RampReference, optional
+        Of the current ramp, if its reads are measured here.
     """
 
     calibration: Calibration
@@ -51,6 +54,7 @@ class ExposureState:
     ramp: Ramp | None = None
     sums: Sums | None = None
     grown: NDArray[np.uint16] | None = None
+    reference: RampReference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +196,7 @@ class Processor:
             Raw counts, DN.
         time_s : float
             End of the read since the reset; later than that of the read before.
-        offsets : float32 (columns,), (rows,), optional
+        offsets : float32 (columns,), (rows,) or (rows, stripes), optional
             What the reference pixels take off its columns and rows, DN [default: measured in it].
 
         Raises
@@ -204,8 +208,8 @@ class Processor:
         check_read(state, read, time_s, () if state.ramp is None else state.ramp.times_s)
         if state.ramp is None:
             state.ramp = begin_ramp(read.shape, state.mode, state.options)
+        found = offsets_of(state, read, offsets, fresh=not state.ramp.times_s)
         state.ramp.times_s.append(time_s)
-        found = measured_offsets(read, state) if offsets is None else offsets
         state.ramp.fold(self._rows, self._grown(state, read), state.calibration, found)
 
     def end_ramp(self, state: ExposureState) -> None:
@@ -344,18 +348,18 @@ def check_read(state: ExposureState, read: NDArray[np.uint16], time_s: float, ti
         raise ValueError(f"a ramp of more than {_MOST_READS} reads")
 
 
-def measured_offsets(read: NDArray[np.uint16], state: ExposureState) -> Offsets:
-    """Offsets of the columns and of the rows by the read's reference pixels, DN."""
-    calibration = state.calibration
-    found = reference_vectors(
-        read,
-        calibration.usable,
-        calibration.usable_sides,
-        calibration.channel_columns,
-        state.options.reference,
-        calibration.first_column,
-    )
-    return found.column_offset, found.row_offset
+def offsets_of(state: ExposureState, read: NDArray[np.uint16], given: Offsets | None, *, fresh: bool) -> Offsets:
+    """Offsets (columns,) and (rows, stripes) of a read, DN: those that are given, or by its reference pixels.
+
+    `fresh` is True for the first read of a ramp.
+    """
+    if given is None:
+        if fresh or state.reference is None:
+            state.reference = RampReference(state.calibration, state.options.reference)
+        found = state.reference.vectors(read)
+        given = found.column_offset, found.row_offset
+    of_columns, of_rows = given
+    return of_columns, of_rows.reshape(len(read), -1)
 
 
 def flags_of(mode: SamplingMode) -> Quality:

@@ -15,6 +15,7 @@ from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.coadding import coadd, frame_of
 from irisdrs.readout.estimation import Estimation
 from irisdrs.readout.fitting import FitSettings, RampFit
+from irisdrs.readout.ramp_reference import RampReference
 from irisdrs.readout.ring import Ring, Room
 from irisdrs.readout.sampling.options import FoldOptions
 from irisdrs.shared.identifiers import SamplingMode
@@ -95,16 +96,18 @@ class SumBuilder:
     def __init__(self, backend: Backend, calibration: Calibration, estimation: Estimation, live_step: int) -> None:
         self._backend, self._calibration, self._live_step, self._ramp = backend, calibration, live_step, 0
         self._state = backend.open(calibration, estimation.mode, estimation.full_time_s, estimation.fold)
+        self._reference = RampReference(calibration)
         self._live = _Live(backend, calibration, estimation, live_step) if _shows_late(estimation, live_step) else None
 
     def fold(self, ramp: int, read: NDArray[np.uint16], time_s: float) -> None:
         """Fold the read into the sums."""
         if ramp != self._ramp:
             self._backend.end_ramp(self._state)
+            self._reference = RampReference(self._calibration)
         self._ramp = ramp
         self._backend.fold(self._state, read, time_s)
         if self._live is not None:
-            found = self._calibration.reference_vectors(read)
+            found = self._reference.vectors(read)
             self._live.fold(ramp, read, time_s, (found.column_offset, found.row_offset))
 
     def live(self) -> RateFrame:
@@ -140,6 +143,7 @@ class FitBuilder:
         self._sampling, self._settings, self._weights = sampling, fit, estimation.ramp_weights
         self._ring: Ring | None = None
         self._ahead: Ahead | None = None
+        self._reference = RampReference(calibration)
         self._fits: list[RampFit] = []
         self._ramp = 0
         self._live = _Live(backend, calibration, estimation, live_step) if live_step else None
@@ -148,11 +152,12 @@ class FitBuilder:
         """Keep the read; the first one of a ramp has the ramp before fitted."""
         if ramp != self._ramp:
             self._fits += [self._kept(fit) for fit in self._end_ramp()]
+            self._reference = RampReference(self._calibration)
         self._ramp = ramp
         if self._ring is None:
-            self._ring = Ring(self._room, self._sampling.reads, read.shape)
+            self._ring = Ring(self._room, self._sampling.reads, read.shape, self._calibration.stripes)
             self._ahead = self._backend.ahead(self._sampling.reads, (read.shape[0], read.shape[1]))
-        found = self._calibration.reference_vectors(read)
+        found = self._reference.vectors(read)
         offsets = found.column_offset, found.row_offset
         self._ring.take(read, time_s, offsets)
         if self._ahead is not None:
@@ -215,11 +220,20 @@ class _Live:
         if ramp != self._ramp:
             self._backend.end_ramp(self._state)
         self._ramp, step = ramp, self._step
-        columns, rows = (offset[::step].copy() for offset in offsets)
-        self._backend.fold(self._state, np.ascontiguousarray(read[::step, ::step]), time_s, (columns, rows))
+        shown = np.ascontiguousarray(read[::step, ::step])
+        self._backend.fold(self._state, shown, time_s, _thinned_offsets(offsets, step))
 
     def frame(self) -> RateFrame:
         return self._backend.live(self._state)
+
+
+def _thinned_offsets(offsets: Offsets, step: int) -> Offsets:
+    """Offsets of every so many columns and rows; where stripes have their own, every column that is left has."""
+    of_columns, of_rows = offsets[0][::step].copy(), offsets[1][::step].copy()
+    if of_rows.ndim == 2:
+        columns = len(offsets[0])
+        of_rows = np.take(of_rows, np.arange(0, columns, step) // (columns // of_rows.shape[1]), axis=1)
+    return of_columns, of_rows
 
 
 def _shows_late(estimation: Estimation, live_step: int) -> bool:

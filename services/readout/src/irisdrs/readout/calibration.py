@@ -15,6 +15,7 @@ from irisdrs.readout.sampling.reference_correction import (
     SideColumns,
     reference_vectors,
 )
+from irisdrs.readout.sampling.reference_kernels import KernelFilter, ReferenceKernels, side_signals
 from irisdrs.readout.sampling.reference_pixels import reference_offsets
 from irisdrs.readout.sampling.saturation import saturation_threshold
 from irisdrs.readout.sampling.side_columns import mean_variance, row_means, side_counts, wiener_gain
@@ -61,6 +62,8 @@ class Calibration:
         Of the whole detector.
     science : (slice, slice)
         Rows and columns of the planes that are no reference pixels.
+    kernels : KernelFilter, optional
+        What takes the correlated noise off whole frames, see `with_kernels`.
     """
 
     threshold: NDArray[np.uint16]
@@ -74,6 +77,7 @@ class Calibration:
     window: Window
     detector_shape: tuple[int, int]
     science: tuple[slice, slice]
+    kernels: KernelFilter | None = None
 
     @property
     def border(self) -> int:
@@ -84,6 +88,11 @@ class Calibration:
     def first_column(self) -> int:
         """First column on the detector: where output channels and odd columns begin."""
         return self.window.col0
+
+    @property
+    def stripes(self) -> int:
+        """Stripes of columns whose rows have offsets of their own: 1 unless there are kernels."""
+        return 1 if self.kernels is None else int(self.kernels.response.shape[1])
 
     def cut(self, window: Window) -> "Calibration":
         """The calibration of a window that is read alone, through the outputs that read it in the full frame.
@@ -126,6 +135,7 @@ class Calibration:
             usable_sides=_edges_of(sides, window.col0, window.col1, width).transpose(0, 2, 1),
             window=window,
             science=(slice(bottom, window.shape[0] - top), slice(left, window.shape[1] - right)),
+            kernels=None,  # a window has other reference pixels, and is read at another pace
         )._with_bias_flags(self.border > 0)
 
     def without(self, guide_windows: Sequence[Window]) -> "Calibration":
@@ -160,6 +170,29 @@ class Calibration:
         return reference_vectors(
             read, self.usable, self.usable_sides, self.channel_columns, correction, self.first_column
         )
+
+    def with_kernels(self, kernels: ReferenceKernels) -> "Calibration":
+        """The same, with kernels that take correlated noise off the reads (`ramp_reference`).
+
+        Raises
+        ------
+        WrongShape
+            If the kernels are not of so many columns, or this is the calibration of a window.
+        """
+        rows, columns = self.gain.shape
+        covered = kernels.taps.shape[1] * kernels.stripe_columns
+        if covered != columns or self.window.shape != self.detector_shape:
+            raise WrongShape(
+                f"Kernels of reference pixels for {covered} columns do not go with reads of {rows} x {columns} pixels "
+                f"of a detector of {self.detector_shape[0]} x {self.detector_shape[1]}.",
+                remedy="They are for reads of the whole detector that they were trained on.",
+            )
+        no_signal = 0 if self.usable_sides.any() else Quality.UNRELIABLE_BIAS
+        return replace(self, kernels=kernels.filter_for(rows), dq=self.dq | np.uint32(no_signal))
+
+    def side_signals(self, read: NDArray[np.uint16], column_offset: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Signals (2, rows) of the side columns of a read (rows, columns), DN: what kernels work on."""
+        return side_signals(side_counts(read, self.usable_sides, column_offset))
 
     def flagged_for(self, correction: ReferenceCorrection) -> "Calibration":
         """The same, with UNRELIABLE_BIAS for the rows that a correction by the side columns cannot reach."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irisdrs.readout.calibration import Calibration
+from irisdrs.readout.ramp_reference import RampReference
 from irisdrs.readout.sampling import linear_modes, ramp_fit
 from irisdrs.readout.sampling.differences import Detector, Ramp
 from irisdrs.readout.sampling.growth import grow_rows
@@ -194,8 +195,8 @@ def fit_ramp(
         False for intervals to leave out with their photons.
     column_offset : float32 (reads, columns), optional
         What the reference pixels take off the columns of each read, DN [default: measured in the used reads].
-    row_offset : float32 (reads, rows), optional
-        The same for rows; only beside `column_offset` [default: 0].
+    row_offset : float32 (reads, rows) or (reads, rows, stripes), optional
+        The same for rows, or stripes of them; only beside `column_offset` [default: 0].
     correction : ReferenceCorrection
         How offsets are measured that are not given.
 
@@ -238,12 +239,16 @@ def prepared_ramp(
         raise ValueError(f"reads are {reads.dtype}, not uint16")
     intervals = intervals_of(times_s, use_read, use_difference)
     if column_offset is None:
-        column_offset, row_offset = np.zeros((number, columns), np.float32), np.zeros((number, rows), np.float32)
+        column_offset = np.zeros((number, columns), np.float32)
+        row_offset = np.zeros((number, rows, calibration.stripes), np.float32)
+        reference = RampReference(calibration, correction)
         for k in intervals.reads:
-            vectors = calibration.reference_vectors(reads[k], correction)
-            column_offset[k], row_offset[k] = vectors.column_offset, vectors.row_offset
+            vectors = reference.vectors(reads[k])
+            column_offset[k], row_offset[k] = vectors.column_offset, vectors.row_offset.reshape(rows, -1)
     row_offset = np.zeros((number, rows), np.float32) if row_offset is None else row_offset
-    if column_offset.shape != (number, columns) or row_offset.shape != (number, rows):
+    row_offset = row_offset if row_offset.ndim == 3 else row_offset[..., None]
+    wanted = (number, columns), (number, rows)
+    if (column_offset.shape, row_offset.shape[:2]) != wanted or columns % row_offset.shape[2]:
         raise ValueError(f"reads {reads.shape}, offsets {column_offset.shape} and {row_offset.shape}")
     reads = np.require(reads, np.uint16, ["C", "W"])
     return Ramp(

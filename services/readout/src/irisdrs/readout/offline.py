@@ -17,6 +17,7 @@ from irisdrs.readout.coadding import RampWeights, coadd, frame_of
 from irisdrs.readout.estimation import EXACT_READS
 from irisdrs.readout.exposure_reads import ExposureReads, RampReads
 from irisdrs.readout.fitting import Estimator, FitSettings, JumpTest, RampFit
+from irisdrs.readout.ramp_reference import RampReference
 from irisdrs.readout.sampling.growth import grow_rows
 from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.shared.errors import Fatal
@@ -251,11 +252,12 @@ def _fitted(
     shape, number = calibration.gain.shape, len(ramp.times_s)
     counts = ramp.reads if isinstance(ramp.reads, np.ndarray) and not grow else np.empty((number, *shape), np.uint16)
     column_offset = np.zeros((number, shape[1]), np.float32)
-    row_offset = np.zeros((number, shape[0]), np.float32)
+    row_offset = np.zeros((number, shape[0], calibration.stripes), np.float32)
+    reference = RampReference(calibration)
     for k in ramp.intervals.reads:
         read = ramp.reads[k]
-        vectors = calibration.reference_vectors(read)  # of counts as they were read, before saturation grows
-        column_offset[k], row_offset[k] = vectors.column_offset, vectors.row_offset
+        vectors = reference.vectors(read)  # of counts as they were read, before saturation grows
+        column_offset[k], row_offset[k] = vectors.column_offset, vectors.row_offset.reshape(shape[0], -1)
         if grow:
             grow_rows(np.require(read, np.uint16, ["C", "W"]), calibration.threshold, counts[k], 0, shape[0])
         elif not isinstance(ramp.reads, np.ndarray):

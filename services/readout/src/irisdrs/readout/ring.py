@@ -107,6 +107,8 @@ class Ring:
         Of a whole ramp.
     shape : (rows, columns)
         Of a read.
+    stripes : int
+        Stripes of columns whose rows have offsets of their own.
 
     Raises
     ------
@@ -114,11 +116,11 @@ class Ring:
         If there is no room for it.
     """
 
-    def __init__(self, room: Room, reads: int, shape: tuple[int, int]) -> None:
+    def __init__(self, room: Room, reads: int, shape: tuple[int, int], stripes: int = 1) -> None:
         rows, columns = shape
         self._counts = room.array((reads, rows, columns), np.uint16)
         self._column_offset = np.zeros((reads, columns), np.float32)
-        self._row_offset = np.zeros((reads, rows), np.float32)
+        self._row_offset = np.zeros((reads, rows, stripes), np.float32)
         self._times_s: list[float] = []
 
     def take(self, read: NDArray[np.uint16], time_s: float, offsets: Offsets) -> None:
@@ -130,12 +132,13 @@ class Ring:
             Raw counts, DN.
         time_s : float
             End of the read since the reset.
-        offsets : float32 (columns,), (rows,)
+        offsets : float32 (columns,), (rows,) or (rows, stripes)
             What its reference pixels take off its columns and rows, DN.
         """
         at = len(self._times_s)
         self._counts[at] = read
-        self._column_offset[at], self._row_offset[at] = offsets
+        of_columns, of_rows = offsets
+        self._column_offset[at], self._row_offset[at] = of_columns, of_rows.reshape(len(of_rows), -1)
         self._times_s.append(time_s)
 
     def clear(self) -> None:
@@ -159,5 +162,5 @@ class Ring:
 
     @property
     def row_offset(self) -> NDArray[np.float32]:
-        """What is taken off the rows of each read (reads, rows), DN."""
+        """What is taken off the rows of each read (reads, rows, stripes), DN."""
         return self._row_offset[: len(self._times_s)]

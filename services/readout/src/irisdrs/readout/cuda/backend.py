@@ -19,7 +19,7 @@ from irisdrs.readout.backend import (
     Processor,
     RateFrame,
     check_read,
-    measured_offsets,
+    offsets_of,
     thinned,
 )
 from irisdrs.readout.calibration import Calibration
@@ -119,9 +119,10 @@ class CudaBackend:
         exposure = _on_device(state)
         if exposure is not None:
             check_read(state, read, time_s, exposure.times_s)
-            found = measured_offsets(read, state) if offsets is None else offsets
+            found = offsets_of(state, read, offsets, fresh=not exposure.times_s)
             if self._tried(state, lambda: exposure.fold(read, time_s, found)):
                 return
+            offsets = found  # the reference pixels of a ramp are measured read by read, and each read once
         self._processor.fold(state, read, time_s, offsets)
 
     def end_ramp(self, state: ExposureState) -> None:

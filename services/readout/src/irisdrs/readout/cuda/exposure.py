@@ -55,15 +55,7 @@ class DeviceExposure:
         self._ramp: Ramp = with_planes(ramp, self._shape, device.empty)
         self._sums = with_planes(Sums.alloc(self._shape), self._shape, device.empty)
         self._dq = device.empty(self._shape, np.uint32)
-        rows, columns = self._shape
-        self._reads = [
-            (
-                device.empty(self._shape, np.uint16),
-                device.empty((columns,), np.float32),
-                device.empty((rows,), np.float32),
-            )
-            for _ in range(_READS_THERE)
-        ]
+        self._reads: list[tuple[DeviceArray, ...]] = []
         self._come = [device.event() for _ in range(_READS_THERE)]
         self._folded = [device.event() for _ in range(_READS_THERE)]
         self._taken, self._summed = 0, 0
@@ -86,11 +78,14 @@ class DeviceExposure:
         if self.journal.is_full:
             self.journal.begin_with(*self.host_copy())
         entry = self.journal.entry(read, time_s, offsets)
+        sent = entry.read, *entry.offsets
+        if self._taken < _READS_THERE:
+            self._reads.append(tuple(self._device.empty(part.shape, part.dtype) for part in sent))
         at = self._taken % _READS_THERE
         there, arrived, done = self._reads[at], self._come[at], self._folded[at]
         if self._taken >= _READS_THERE:
             done.wait(self._coming)
-        for destination, source in zip(there, (entry.read, *entry.offsets), strict=True):
+        for destination, source in zip(there, sent, strict=True):
             destination.copy_to_device(source, stream=self._coming)
         arrived.record(self._coming)
         arrived.wait(self._stream)

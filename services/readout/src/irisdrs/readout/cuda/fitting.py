@@ -16,7 +16,7 @@ from irisdrs.readout.sampling.ramp_fit import Planes, common_weights
 #: 1.3 GB.
 PIXELS_AT_A_TIME = 2**18
 
-_TILE_PLANES, _PIXEL_PLANES, _SUMS = 6, 6, 15
+_TILE_PLANES, _PIXEL_PLANES, _SUMS = 6, 6, 16
 
 
 def fit_on(

@@ -61,17 +61,18 @@ def fold_linear(
     number: Any,
     flags: Any,
 ) -> None:
-    """As `fold_rows`, and `first_rows` before it."""
+    """As `fold_rows`, and `first_rows` before it; `row_offset` is (rows, stripes of as many columns each)."""
     x, y = cuda.grid(2)
     if y < read.shape[0] and x < read.shape[1]:
         a1, a2, a3, a4, a5 = terms[0][y, x], terms[1][y, x], terms[2][y, x], terms[3][y, x], terms[4][y, x]
+        of_row = row_offset[y, x // (read.shape[1] // row_offset.shape[1])]
         if fresh:
-            first[y, x] = linearised(read[y, x], column_offset[x], row_offset[y], a1, a2, a3, a4, a5)
+            first[y, x] = linearised(read[y, x], column_offset[x], of_row, a1, a2, a3, a4, a5)
         mean[y, x], comoment[y, x], number[y, x], flags[y, x] = fold_pixel(
             read[y, x],
             threshold[y, x],
             column_offset[x],
-            row_offset[y],
+            of_row,
             gain,
             lever,
             latest,
@@ -118,8 +119,9 @@ def fold_segments(
     x, y = cuda.grid(2)
     if y < read.shape[0] and x < read.shape[1]:
         a1, a2, a3, a4, a5 = terms[0][y, x], terms[1][y, x], terms[2][y, x], terms[3][y, x], terms[4][y, x]
+        of_row = row_offset[y, x // (read.shape[1] // row_offset.shape[1])]
         if fresh:
-            first[y, x] = linearised(read[y, x], column_offset[x], row_offset[y], a1, a2, a3, a4, a5)
+            first[y, x] = linearised(read[y, x], column_offset[x], of_row, a1, a2, a3, a4, a5)
             begin[y, x], flags[y, x] = np.uint16(0), np.uint8(0)
             closed_moment[y, x] = closed_shot[y, x] = np.float32(0)
         began = begin[y, x]
@@ -130,7 +132,7 @@ def fold_segments(
             read[y, x],
             threshold[y, x],
             column_offset[x],
-            row_offset[y],
+            of_row,
             gain[y, x],
             read_noise[y, x],
             limits,
@@ -173,13 +175,14 @@ def fold_sums(
     x, y = cuda.grid(2)
     if y < read.shape[0] and x < read.shape[1]:
         a1, a2, a3, a4, a5 = terms[0][y, x], terms[1][y, x], terms[2][y, x], terms[3][y, x], terms[4][y, x]
+        of_row = row_offset[y, x // (read.shape[1] // row_offset.shape[1])]
         if fresh:
-            first[y, x] = linearised(read[y, x], column_offset[x], row_offset[y], a1, a2, a3, a4, a5)
+            first[y, x] = linearised(read[y, x], column_offset[x], of_row, a1, a2, a3, a4, a5)
         above, number[y, x], flags[y, x] = fold_sum_pixel(
             read[y, x],
             threshold[y, x],
             column_offset[x],
-            row_offset[y],
+            of_row,
             first[y, x],
             np.uint16(0) if fresh else number[y, x],
             np.uint8(0) if fresh else flags[y, x],
@@ -211,7 +214,7 @@ def fit(
     Parameters
     ----------
     scratch : tuple
-        float32 (6, used reads, threads), (15, threads), uint8 (threads,), float32 (6, used reads, threads), int64
+        float32 (6, used reads, threads), (16, threads), uint8 (threads,), float32 (6, used reads, threads), int64
         (used reads - 1,), float32 (powers, used reads): tile, sums, suspects, pixel, lines, and `common_weights`. A
         thread's own are apart from each other, and those of its neighbours beside them: so they are fetched together.
     """

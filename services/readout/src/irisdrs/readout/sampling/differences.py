@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from irisdrs.readout.sampling.linearity import Terms
+from irisdrs.readout.sampling.stripes import fill_line
 
 #: Variance of the converter's rounding to whole numbers, DN^2: no read is better than that.
 ROUNDING_VARIANCE = np.float32(1 / 12)
@@ -40,8 +41,8 @@ class Ramp(NamedTuple):
         Raw counts, DN.
     column_offset : float32 (reads, columns)
         To be subtracted from every row, DN.
-    row_offset : float32 (reads, rows)
-        To be subtracted from every column, DN.
+    row_offset : float32 (reads, rows, stripes)
+        To be subtracted from the columns of each stripe, DN; stripes are of as many columns each, 1 is the whole row.
     used : int64 (used,)
     interval : float32 (used,)
     usable : bool (used,)
@@ -122,6 +123,7 @@ def linear_differences(
     limit: NDArray[np.float32],
     level: NDArray[np.float32],
     bent: NDArray[np.float32],
+    lines: NDArray[np.float32],
     saturated: NDArray[np.float32],
     floored: NDArray[np.float32],
 ) -> None:
@@ -136,6 +138,8 @@ def linear_differences(
     tile : Tile
     limit, level, bent : float32 (columns,)
         Scratch.
+    lines : float32 (2, columns)
+        Scratch.
     saturated, floored : float32 (columns,)
         Become 1 where a read is saturated, or has a count of 0, else 0.
     """
@@ -148,6 +152,7 @@ def linear_differences(
     a3 = detector.terms[2][row, left : left + width]
     a4 = detector.terms[3][row, left : left + width]
     a5 = detector.terms[4][row, left : left + width]
+    stripe_columns = detector.gain.shape[1] // ramp.row_offset.shape[2]
     for x in range(width):
         highest[x], lowest[x] = np.float32(-1), np.float32(np.inf)
         level[x] = bent[x] = np.float32(0)
@@ -156,8 +161,8 @@ def linear_differences(
         read, before = ramp.used[j], ramp.used[max(j - 1, 0)]
         offset = ramp.column_offset[read, left : left + width]
         offset_before = ramp.column_offset[before, left : left + width]
-        row_offset = ramp.row_offset[read, row]
-        row_step = row_offset - ramp.row_offset[before, row]
+        row_offset, row_offset_before = lines[j % 2, :width], lines[(j + 1) % 2, :width]
+        fill_line(ramp.row_offset[read, row], stripe_columns, left, row_offset)
         usable = np.float32(ramp.usable[j])
         difference, noise, good = tile.difference[j], tile.noise[j], tile.good[j]
         for x in range(width):
@@ -167,8 +172,8 @@ def linear_differences(
             lowest[x] = min(lowest[x], value)
             is_good = (highest[x] < limit[x]) & (min(value, level[x]) > np.float32(0))
             factor = usable if is_good else np.float32(0)
-            bend, slope = curve(value - offset[x] - row_offset, a1[x], a2[x], a3[x], a4[x], a5[x])
-            step = value - level[x] - (offset[x] - offset_before[x] + row_step)
+            bend, slope = curve(value - offset[x] - row_offset[x], a1[x], a2[x], a3[x], a4[x], a5[x])
+            step = value - level[x] - (offset[x] - offset_before[x] + (row_offset[x] - row_offset_before[x]))
             step = a1[x] * step + (bend - bent[x])
             level[x] = value
             bent[x] = bend

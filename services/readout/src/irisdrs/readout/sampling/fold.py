@@ -29,6 +29,7 @@ from irisdrs.readout.sampling.pixel import (
     fold_sum_pixel,
     linearised,
 )
+from irisdrs.readout.sampling.stripes import fill_line
 from irisdrs.shared.quality import Quality
 
 _SATURATED = np.uint8(Quality.SATURATED)
@@ -70,8 +71,9 @@ def fold_rows(
         Smallest saturated count.
     terms : five of float32 (rows, columns)
         Linearity, from `linearity_terms`.
-    column_offset, row_offset : float32 (columns,), (rows,)
-        Of the reference pixels, DN; both are subtracted.
+    column_offset : float32 (columns,)
+    row_offset : float32 (rows, stripes)
+        Of the reference pixels, DN; both are subtracted. Stripes are of as many columns each; 1 is the whole row.
     gain, lever : float32
         From `fold_factors` of the sampling mode.
     latest, needed : uint16
@@ -86,13 +88,15 @@ def fold_rows(
         SATURATED, AD_FLOOR: latched.
     """
     a1, a2, a3, a4, a5 = terms
+    line, stripe_columns = np.empty(read.shape[1], np.float32), read.shape[1] // row_offset.shape[1]
     for y in range(start, stop):
+        fill_line(row_offset[y], stripe_columns, 0, line)
         for x in range(read.shape[1]):
             mean[y, x], comoment[y, x], number[y, x], flags[y, x] = fold_pixel(
                 read[y, x],
                 threshold[y, x],
                 column_offset[x],
-                row_offset[y],
+                line[x],
                 gain,
                 lever,
                 latest,
@@ -122,10 +126,12 @@ def first_rows(
 ) -> None:
     """Keep the linearised first read of a ramp, which is subtracted from every read. Parameters as in `fold_rows`."""
     a1, a2, a3, a4, a5 = terms
+    line, stripe_columns = np.empty(read.shape[1], np.float32), read.shape[1] // row_offset.shape[1]
     for y in range(start, stop):
+        fill_line(row_offset[y], stripe_columns, 0, line)
         for x in range(read.shape[1]):
             first[y, x] = linearised(
-                read[y, x], column_offset[x], row_offset[y], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x]
+                read[y, x], column_offset[x], line[x], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x]
             )
 
 
@@ -193,8 +199,10 @@ def fold_segment_rows(
     blocks = np.zeros((columns + 7) // 8, np.uint64)  # eight pixels at a time: most rows have few events
     event = blocks.view(np.uint8)
     row = np.zeros((3, columns + _APART), np.float32)
+    line, stripe_columns = np.empty(columns, np.float32), columns // row_offset.shape[1]
     limits = interval, least_moment, limit_sigma
     for y in range(start, stop):
+        fill_line(row_offset[y], stripe_columns, 0, line)
         if not even:  # arithmetic otherwise; looking factors up is no vector instruction, and goes ahead
             for x in range(columns):
                 for i in range(3):
@@ -208,7 +216,7 @@ def fold_segment_rows(
                 read[y, x],
                 threshold[y, x],
                 column_offset[x],
-                row_offset[y],
+                line[x],
                 gain[y, x],
                 read_noise[y, x],
                 limits,
@@ -274,13 +282,15 @@ def fold_sum_rows(
     a1, a2, a3, a4, a5 = terms
     columns = read.shape[1]
     above = np.zeros(columns, np.float32)
+    line, stripe_columns = np.empty(columns, np.float32), columns // row_offset.shape[1]
     for y in range(start, stop):
+        fill_line(row_offset[y], stripe_columns, 0, line)
         for x in range(columns):
             above[x], number[y, x], flags[y, x] = fold_sum_pixel(
                 read[y, x],
                 threshold[y, x],
                 column_offset[x],
-                row_offset[y],
+                line[x],
                 first[y, x],
                 number[y, x],
                 flags[y, x],

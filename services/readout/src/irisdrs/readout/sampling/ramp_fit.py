@@ -105,7 +105,7 @@ def fit_rows(ramp: Ramp, detector: Detector, method: Method, planes: Planes, sta
         np.empty((used, _TILE_COLUMNS), np.float32),
         np.arange(1, used),
     )
-    sums = np.zeros((15, _TILE_COLUMNS), np.float32)
+    sums = np.zeros((16, _TILE_COLUMNS), np.float32)
     fit = Fit(sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7], sums[8])
     suspect = np.zeros(_TILE_COLUMNS, np.uint8)
     pixel = np.zeros((6, used), np.float32)
@@ -139,7 +139,7 @@ def fit_columns(
     ----------
     tile, fit : Tile, Fit
         Scratch, of at least these columns.
-    sums : float32 (15, columns)
+    sums : float32 (16, columns)
         Scratch, of which `fit` has the first nine.
     suspect : uint8 (columns,)
         Scratch.
@@ -148,10 +148,11 @@ def fit_columns(
     common : float32 (powers, used reads)
         From `common_weights`.
     """
-    saturated, floored = sums[13], sums[14]
+    saturated, floored = sums[14], sums[15]
     for x in range(width):
         fit.inverse_gain[x] = np.float32(1) / detector.gain[row, left + x]
-    linear_differences(ramp, detector, row, left, width, tile, sums[9], sums[10], sums[11], saturated, floored)
+    limit, level, bent, lines = sums[9], sums[10], sums[11], sums[12:14]
+    linear_differences(ramp, detector, row, left, width, tile, limit, level, bent, lines, saturated, floored)
     likelihood.guess_rates(tile, ramp.interval, fit, width)
     dq = detector.dq[row, left : left + width]
     _drop_jumps(ramp, method, dq, tile, fit, width, sums, suspect, pixel)

@@ -1,4 +1,4 @@
-"""All that the reference pixels take off a read: one vector over its columns, one over its rows.
+"""All that the reference pixels take off a read: one vector over its columns, one over its rows or stripes of them.
 
 A pixel that is corrected is `count - column_offset[x] - row_offset[y]`, in this order, in float32. The kernels do
 exactly this; a correction costs them one subtraction.
@@ -68,8 +68,9 @@ class ReferenceVectors:
     ----------
     column_offset : float32 (columns,)
         DN; 0 where there is none.
-    row_offset : float32 (rows,)
-        DN; 0 where there is none, or when only the columns are corrected.
+    row_offset : float32 (rows,) or (rows, stripes)
+        DN; 0 where there is none, or when only the columns are corrected. Stripes of as many columns each have values
+        of their own if kernels correct them (`reference_kernels`).
     missing_columns, missing_rows : bool (columns,), (rows,)
         Which have no usable reference pixel, and stay uncorrected; no row is missing when rows are not corrected.
     """
