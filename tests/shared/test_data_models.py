@@ -31,6 +31,7 @@ from irisdrs.shared.data.models import (
     RampModel,
     RawFrameModel,
     ReferenceModel,
+    RefpixModel,
 )
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import CorruptObject
@@ -195,7 +196,7 @@ def test_values_that_do_not_fit_are_errors(group: str, name: str, value: object)
 def test_references_come_back_with_their_metadata(model_class: type[ReferenceModel], tmp_path: Path) -> None:
     model = model_class()
     primary = model.get_primary_array_name()
-    shape = (6, 2, 3) if model_class is NonlinCoeffModel else (2, 3)
+    shape = (6, 2, 3) if model_class in (NonlinCoeffModel, RefpixModel) else (2, 3)
     setattr(model, primary, np.arange(np.prod(shape)).reshape(shape))
     model.meta.reftype, model.meta.useafter = "dark", "2034-08-01T00:00:00"
     model.meta.author, model.meta.pedigree, model.meta.description = "IRIS", "GROUND", "of a test"

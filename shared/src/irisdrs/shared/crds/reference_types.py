@@ -248,10 +248,11 @@ _TABLE = (
     ),
     ReferenceType(
         "refpix",
-        "Weights of the reference pixels of each output channel",
+        "Kernels of the reference pixels: side, stripe of columns, tap",
         imager=(DETECTOR,),
         spectrograph=(DETECTOR,),
-        planes=(Plane("WEIGHTS", "float32", 2, Values.FINITE),),
+        planes=(Plane("KERNELS", "float32", 3, Values.FINITE, length=2),),
+        model="RefpixModel",
     ),
     ReferenceType(
         "readnoise",

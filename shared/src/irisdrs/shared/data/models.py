@@ -141,6 +141,18 @@ class NonlinCoeffModel(ReferenceModel):
         return "coeffs"
 
 
+class RefpixModel(ReferenceModel):
+    """Kernels of the reference pixels: `kernels` float32 (side, stripe, tap), see `ReferenceKernels` of the readout.
+
+    XSIZE, YSIZE and READTIME are those of the darks that they were trained on.
+    """
+
+    schema_url = f"{SCHEMA_URI}refpix.schema"
+
+    def get_primary_array_name(self) -> str:
+        return "kernels"
+
+
 class SaturationModel(ReferenceModel):
     """Saturation level: `data` in raw DN, `dq`."""
 
@@ -171,6 +183,7 @@ MODELS: dict[str, type[IrisModel]] = {
         FlatModel,
         MaskModel,
         NonlinCoeffModel,
+        RefpixModel,
         SaturationModel,
         GainModel,
         ReadnoiseModel,
