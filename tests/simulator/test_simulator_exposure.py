@@ -131,7 +131,7 @@ def test_newton_inverts_the_polynomial_to_the_quantisation_step() -> None:
     electrons = np.linspace(0.0, 60_000.0, 64 * 64, dtype=np.float32).reshape(shape)
     counts, ones = np.empty(shape, np.uint16), np.ones(64)
     strength = np.full(shape, 1.3, np.float32)
-    digitise(electrons, strength, np.zeros(shape, np.float32), BEND, ones, 0.0 * ones, np.uint64(1), counts)
+    digitise(electrons, strength, np.zeros(shape, np.float32), BEND, ones, 0.0 * ones[np.newaxis], np.uint64(1), counts)
     coefficients = 1.3 * BEND + np.eye(6)[1]
     assert np.abs(np.polynomial.polynomial.polyval(counts, coefficients) - electrons).max() < 0.7  # half a step x slope
 

@@ -93,7 +93,7 @@ def digitise(
     read_noise : (ny, nx), standard deviation of one read, DN
     bend : (6,), the coefficients of the mean pixel less those of a linear one
     gain : (nx,), e-/DN of each column's output channel
-    offset : (nx,), pedestal of this read in each column, DN
+    offset : (1 or ny, nx), pedestal of this read in each column, or with correlated noise in each pixel, DN
     key : stream of this read
     counts : (ny, nx), DN; overwritten
     """
@@ -102,5 +102,5 @@ def digitise(
         for column in range(columns):
             signal = measured_dn(electrons[row, column] / gain[column], strength[row, column], bend)
             noise = read_noise[row, column] * normal(bits(key, row * columns + column))
-            level = np.floor(signal + offset[column] + noise + 0.5)
+            level = np.floor(signal + offset[row % offset.shape[0], column] + noise + 0.5)
             counts[row, column] = np.uint16(min(max(level, 0.0), ADC_MAXIMUM))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from irisdrs.shared.identifiers import ExposureId
 from irisdrs.shared.observation import Sampling
+from irisdrs.simulator.correlated_noise import CorrelatedNoise
 from irisdrs.simulator.cosmic_rays import RATE_PER_CM2_S, tracks
 from irisdrs.simulator.detector import BEND, DetectorTruth, fill_border
 from irisdrs.simulator.electronics import collect, digitise
@@ -86,6 +87,7 @@ def expose(
     exposure: ExposureId,
     seed: int,
     cosmic_rays_per_cm2_s: float = RATE_PER_CM2_S,
+    correlated_noise: CorrelatedNoise | None = None,
 ) -> Iterator[Read]:
     """Take the reads of an exposure, ramp by ramp.
 
@@ -103,6 +105,8 @@ def expose(
     seed : int
         Of the night.
     cosmic_rays_per_cm2_s : float
+    correlated_noise : CorrelatedNoise, optional
+        Of the electronics.
 
     Yields
     ------
@@ -122,6 +126,10 @@ def expose(
             drift = generator(*names, "drift")
             common = DRIFT_DN * drift.standard_normal()
             offset = pedestal + detector.by_channel_and_parity(drift, common, CHANNEL_DRIFT_DN, PARITY_DRIFT_DN)
+            offset = offset[np.newaxis]
+            if correlated_noise is not None:
+                felt = correlated_noise.strength(detector.shape[1], detector.seed, detector.detector)
+                offset = offset + correlated_noise.plane(detector.shape, felt, *names)
             pixels = np.empty(detector.shape, np.uint16)
             digitise(electrons, strength, read_noise, BEND, gain, offset, stream_key(*names, "noise"), pixels)
             yield Read(ramp, read, pixels)
