@@ -28,6 +28,9 @@ from irisdrs.shared.window import Window
 #: Reference types that the readout uses, in CRDS.
 REFERENCE_TYPES = READOUT_TYPES
 
+#: The one that it uses besides, if it shall use kernels of reference pixels.
+KERNELS_TYPE = "refpix"
+
 _REFERENCE_PIXEL = np.uint32(Quality.REFERENCE_PIXEL | Quality.DO_NOT_USE)
 
 #: Pixels of a guide window are read, and reset, at times of their own.

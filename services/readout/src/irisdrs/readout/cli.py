@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from irisdrs.readout.offline_commands import fit, pack
+from irisdrs.readout.refpix_command import refpix
 from irisdrs.shared.identifiers import Detector
 
 app = typer.Typer(help="Reads to raw science frames: as a service, or offline.", no_args_is_help=True)
@@ -30,3 +31,4 @@ def serve(
 
 app.command()(fit)
 app.command()(pack)
+app.command()(refpix)

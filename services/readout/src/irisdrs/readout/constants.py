@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from irisdrs.readout.calibration import Calibration, calibrate_for
+from irisdrs.readout.calibration import KERNELS_TYPE, Calibration, calibrate_for
+from irisdrs.readout.named_errors import about
+from irisdrs.readout.refpix_files import kernels_of
 from irisdrs.shared.data.fits import image_shape, open_model
 from irisdrs.shared.data.models import (
     GainModel,
@@ -15,6 +17,7 @@ from irisdrs.shared.data.models import (
     MaskModel,
     NonlinCoeffModel,
     ReadnoiseModel,
+    RefpixModel,
     SaturationModel,
 )
 from irisdrs.shared.data.read_header import ReadHeader
@@ -23,9 +26,16 @@ from irisdrs.shared.window import Window
 
 
 def load_for(paths: Mapping[str, Path], header: ReadHeader) -> Calibration:
-    """Read the references for a read: those of its window, without its guide windows; all else as `load`."""
-    calibration = load(paths, header.shape, window=header.window)
-    return calibration.without(header.guide_windows)
+    """Read the references for a read: those of its window, without its guide windows; all else as `load`.
+
+    Kernels of the reference pixels are used if they are among them.
+    """
+    calibration = load(paths, header.shape, window=header.window).without(header.guide_windows)
+    if KERNELS_TYPE not in paths:
+        return calibration
+    path = paths[KERNELS_TYPE]
+    with about(path), open_model(path, RefpixModel) as model:
+        return calibration.with_kernels(kernels_of(model, calibration.detector_shape, header.read_interval_s))
 
 
 def load(paths: Mapping[str, Path], shape: tuple[int, int], *, window: Window | None = None) -> Calibration:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from irisdrs.readout.backend import RateFrame
+from irisdrs.readout.calibration import KERNELS_TYPE
 from irisdrs.readout.estimation import Estimation
 from irisdrs.readout.membership import Membership
+from irisdrs.readout.sampling.options import ReferenceAlgorithm
 from irisdrs.shared.data.exposure_metadata import apply_read_header
 from irisdrs.shared.data.fits import to_bytes
 from irisdrs.shared.data.models import RawFrameModel
@@ -41,6 +43,7 @@ def job_of(membership: Membership, estimation: Estimation, references: Mapping[s
             "reads": membership.sampling.reads,
             "ramps": membership.sampling.ramps,
             **estimation.parameters(),
+            **({"reference_algorithm": ReferenceAlgorithm.SIRS} if KERNELS_TYPE in references else {}),
         },
         references={kind: (found.name, found.sha256) for kind, found in references.items()},
         context=context,
@@ -110,6 +113,8 @@ def to_file(
             getattr(meta.ref_file, kind).name = name
         for step in STEPS:
             setattr(meta.cal_step, step, "COMPLETE")
+        if KERNELS_TYPE in references:
+            meta.sampling.reference_algorithm = ReferenceAlgorithm.SIRS.upper()
         if estimation is not None:
             meta.exposure.estimator = estimation.name
             meta.cal_step.jump = "COMPLETE" if estimation.finds_jumps else "SKIPPED"

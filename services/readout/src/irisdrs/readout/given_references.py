@@ -4,17 +4,19 @@
 and read noise may be numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from irisdrs.readout.calibration import Calibration, calibrate_for
+from irisdrs.readout.calibration import KERNELS_TYPE, REFERENCE_TYPES, Calibration, calibrate_for
 from irisdrs.readout.exposure_reads import ExposureReads
 from irisdrs.readout.named_errors import about
+from irisdrs.readout.refpix_files import kernels_of
 from irisdrs.readout.sampling.linearity import COEFFICIENTS, IRIS_READOUT_PLANES, from_iris_readout
+from irisdrs.readout.sampling.options import ReferenceAlgorithm
 from irisdrs.readout.sampling.saturation import ADC_MAX
 from irisdrs.shared.data.fits import first_image, headers, image_shape, open_model
 from irisdrs.shared.data.models import (
@@ -24,6 +26,7 @@ from irisdrs.shared.data.models import (
     MaskModel,
     NonlinCoeffModel,
     ReadnoiseModel,
+    RefpixModel,
     SaturationModel,
 )
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference
@@ -51,6 +54,28 @@ def border_of(exposure: ExposureReads, wanted: int | None) -> int:
     if wanted is not None:
         return wanted
     return 0 if exposure.foreign else REFERENCE_PIXEL_BORDER
+
+
+def types_for(algorithm: ReferenceAlgorithm, by_hand: Collection[str], exposure: ExposureReads) -> tuple[str, ...]:
+    """Types of references that are wanted, when some are given by hand.
+
+    Raises
+    ------
+    Fatal
+        If kernels are given that shall not be used.
+    MissingReference
+        If they shall be used, and nobody has any for a ramp of another program.
+    """
+    if algorithm is ReferenceAlgorithm.MEAN:
+        if KERNELS_TYPE in by_hand:
+            raise Fatal("Kernels of reference pixels are given, and shall not be used.", remedy="Leave one out.")
+        return REFERENCE_TYPES
+    if exposure.foreign and KERNELS_TYPE not in by_hand:
+        raise MissingReference(
+            "CRDS has no kernels of reference pixels for a ramp of another program.",
+            remedy="Make some of darks (`iris readout refpix`), and give them with --refpix.",
+        )
+    return (*REFERENCE_TYPES, KERNELS_TYPE)
 
 
 def calibration_of(given: Mapping[str, Given], exposure: ExposureReads, border: int) -> Calibration:
@@ -89,7 +114,7 @@ def calibration_of(given: Mapping[str, Given], exposure: ExposureReads, border: 
             f"{border} reference pixels on each edge leave nothing of {shape[0]} x {shape[1]} pixels.",
             remedy="Give fewer with --reference-pixels, 0 for none.",
         )
-    planes = {kind: _planes(kind, found, shape) for kind, found in given.items()}
+    planes = {kind: _planes(kind, found, shape) for kind, found in given.items() if kind != KERNELS_TYPE}
     nothing = np.zeros(shape, np.uint32)
     identity = np.zeros((COEFFICIENTS, *shape), np.float32)
     identity[1] = 1
@@ -106,7 +131,22 @@ def calibration_of(given: Mapping[str, Given], exposure: ExposureReads, border: 
     found = whole if exposure.window is None else whole.cut(exposure.window)
     found = found.without(exposure.guide_windows)
     _check_usable(found)
-    return found
+    return found if KERNELS_TYPE not in given else _with_kernels(found, given[KERNELS_TYPE], exposure)
+
+
+def _with_kernels(calibration: Calibration, given: Given, exposure: ExposureReads) -> Calibration:
+    if calibration.border == 0 or exposure.window is not None:
+        raise Fatal(
+            "Kernels of reference pixels are for reads of a whole detector with reference pixels.",
+            remedy="Leave them out; of a ramp of another program say with --reference-pixels how many there are.",
+        )
+    cadence = exposure.facts.get("exposure", {}).get("read_interval")
+    if isinstance(given, RefpixModel):
+        return calibration.with_kernels(kernels_of(given, calibration.detector_shape, cadence))
+    if not isinstance(given, Path):
+        raise TypeError("kernels of reference pixels are a file or a model")
+    with about(given), open_model(given, RefpixModel) as model:
+        return calibration.with_kernels(kernels_of(model, calibration.detector_shape, cadence))
 
 
 def _check_usable(calibration: Calibration) -> None:

@@ -15,6 +15,7 @@ from irisdrs.readout.cuda.backend import CudaBackend
 from irisdrs.readout.cuda.choice import DEVICES, backend_for
 from irisdrs.readout.handlers import DetectorHandlers
 from irisdrs.readout.ring import DEFAULT_BYTES, Room
+from irisdrs.readout.sampling.options import ReferenceAlgorithm
 from irisdrs.readout.warming import warm_up
 from irisdrs.readout.workshop import Workshop
 from irisdrs.shared.bus.topology import readout_queue
@@ -47,6 +48,10 @@ class ReadoutSettings(BaseSettings):
     device_bytes: int | None = Field(
         default=None, gt=0, description="Memory of the CUDA device to be taken at most [nine tenths of it]"
     )
+    reference_algorithm: ReferenceAlgorithm = Field(
+        default=ReferenceAlgorithm.MEAN,
+        description="How reference pixels are used: mean, or sirs with the refpix references of CRDS",
+    )
 
 
 def compose(platform: Platform, detectors: Sequence[Detector] = ()) -> Service:
@@ -70,6 +75,7 @@ def compose(platform: Platform, detectors: Sequence[Detector] = ()) -> Service:
         backend,
         room,
         grow_saturation=settings.grow_saturation,
+        reference_algorithm=settings.reference_algorithm,
     )
 
     async def prepare() -> None:

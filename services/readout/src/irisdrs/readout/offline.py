@@ -19,7 +19,7 @@ from irisdrs.readout.exposure_reads import ExposureReads, RampReads
 from irisdrs.readout.fitting import Estimator, FitSettings, JumpTest, RampFit
 from irisdrs.readout.ramp_reference import RampReference
 from irisdrs.readout.sampling.growth import grow_rows
-from irisdrs.readout.sampling.options import FoldOptions, Weighting
+from irisdrs.readout.sampling.options import FoldOptions, ReferenceAlgorithm, Weighting
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.quality import Quality
@@ -64,6 +64,7 @@ class Choices:
         How ramps are added.
     grow_saturation : bool
         Whether the eight neighbours of a saturated pixel are saturated too.
+    reference_algorithm : ReferenceAlgorithm
     """
 
     mode: SamplingMode
@@ -73,6 +74,7 @@ class Choices:
     jump_sigma: float | None = None
     weights: RampWeights | None = None
     grow_saturation: bool = False
+    reference_algorithm: ReferenceAlgorithm = ReferenceAlgorithm.MEAN
 
     @property
     def streamed(self) -> bool:
@@ -137,6 +139,11 @@ def _check(choices: Choices, reads: int) -> None:
         choices.group_reads is None and mcds,
         "MCDS needs the number of reads in a group.",
         f"Give --group-reads {max(reads // 2, 1)}, or fewer.",
+    )
+    _refuse(
+        choices.reference_algorithm is ReferenceAlgorithm.SIRS and choices.mode is SamplingMode.SINGLE,
+        "Kernels of reference pixels need two reads of a ramp.",
+        "Leave out --refpix and --reference-algorithm, or take --mode CDS.",
     )
     _refuse(jumps and choices.streamed, f"There is no jump test with {choices.name}.", f"Leave out --jumps{exact}.")
     _refuse(

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -14,16 +14,17 @@ from rich.progress import Progress
 
 from irisdrs.readout import compiling
 from irisdrs.readout.backend import Processor
-from irisdrs.readout.calibration import REFERENCE_TYPES
+from irisdrs.readout.calibration import KERNELS_TYPE
 from irisdrs.readout.coadding import RampWeights
 from irisdrs.readout.exposure_files import open_exposure
 from irisdrs.readout.exposure_reads import ExposureReads, Rejection, leave_out
 from irisdrs.readout.fitting import JumpTest
-from irisdrs.readout.given_references import Given, border_of, calibration_of
+from irisdrs.readout.given_references import Given, border_of, calibration_of, types_for
 from irisdrs.readout.offline import Choices, UtrEstimator, sample, settle
 from irisdrs.readout.offline_frame import frame_model, reads_used, steps_done
 from irisdrs.readout.offline_summary import as_text, summary
 from irisdrs.readout.ramp_models import to_ramp
+from irisdrs.readout.sampling.options import ReferenceAlgorithm
 from irisdrs.shared.data.fits import to_bytes
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import SamplingMode
@@ -98,6 +99,14 @@ def fit(
             rich_help_panel="References",
         ),
     ] = None,
+    reference_algorithm: Annotated[
+        ReferenceAlgorithm | None,
+        typer.Option(
+            help="How they are used: mean; sirs with --refpix, its default, or with kernels from CRDS",
+            rich_help_panel="References",
+        ),
+    ] = None,
+    refpix: File = None,
     crds_path: Annotated[
         Path | None,
         typer.Option(envvar="CRDS_PATH", help="CRDS cache for what is not given", rich_help_panel="References"),
@@ -142,14 +151,18 @@ def fit(
     exposure = leave_out(open_exposure(files, read_time, reset_time or ()), rejection)
     for warning in exposure.warnings:
         typer.echo(f"Warning: {warning}", err=True)
-    wanted = Choices(mode or exposure.mode, estimator, group_reads, jumps, jump_threshold, coadd, grow_saturation)
+    algorithm = reference_algorithm or (ReferenceAlgorithm.SIRS if refpix else ReferenceAlgorithm.MEAN)
+    wanted = Choices(
+        mode or exposure.mode, estimator, group_reads, jumps, jump_threshold, coadd, grow_saturation, algorithm
+    )
     choices = settle(wanted, exposure)
-    files_given = {"nonlincoeff": nonlincoeff, "saturation": saturation, "mask": mask}
+    files_given = {"nonlincoeff": nonlincoeff, "saturation": saturation, "mask": mask, KERNELS_TYPE: refpix}
     by_hand: dict[str, Given] = {kind: path for kind, path in files_given.items() if path is not None}
     for kind, text in (("gain", gain), ("readnoise", readnoise)):
         if text is not None:
             by_hand[kind] = _file_or_number(kind, text)
-    given, crds_context = _references(exposure, by_hand, crds_path, context)
+    types = types_for(algorithm, by_hand, exposure)
+    given, crds_context = _references(exposure, by_hand, types, crds_path, context)
     border = border_of(exposure, reference_pixels)
     calibration = calibration_of(given, exposure, border)
     processor = Processor()
@@ -236,10 +249,14 @@ def _file_or_number(kind: str, text: str) -> Given:
 
 
 def _references(
-    exposure: ExposureReads, by_hand: Mapping[str, Given], cache: Path | None, context: str | None
+    exposure: ExposureReads,
+    by_hand: Mapping[str, Given],
+    types: Sequence[str],
+    cache: Path | None,
+    context: str | None,
 ) -> tuple[dict[str, Given], str | None]:
     """References by type, and the CRDS context of those that were not given by hand."""
-    wanted = [kind for kind in REFERENCE_TYPES if kind not in by_hand]
+    wanted = [kind for kind in types if kind not in by_hand]
     if exposure.foreign or not wanted:
         return dict(by_hand), None
     from irisdrs.shared.crds.library import Library  # noqa: PLC0415 - the client of CRDS takes a second

@@ -7,6 +7,7 @@ from irisdrs.readout.backend import RateFrame
 from irisdrs.readout.exposure_reads import ExposureReads
 from irisdrs.readout.fitting import JumpTest
 from irisdrs.readout.offline import Choices
+from irisdrs.readout.sampling.options import ReferenceAlgorithm
 from irisdrs.shared.data.models import RawFrameModel
 from irisdrs.shared.identifiers import ProductId, SamplingMode
 
@@ -60,6 +61,8 @@ def frame_model(
     meta.sampling.rejected_intervals = exposure.rejected_intervals
     if choices.grow_saturation:
         meta.sampling.saturation_grown = True
+    if choices.reference_algorithm is not ReferenceAlgorithm.MEAN:
+        meta.sampling.reference_algorithm = choices.reference_algorithm.upper()
     for step, status in steps.items():
         setattr(meta.cal_step, step, status)
     if exposure.identity is not None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
@@ -12,19 +12,20 @@ import structlog
 
 from irisdrs.readout import constants, frame
 from irisdrs.readout.backend import Backend
-from irisdrs.readout.calibration import REFERENCE_TYPES, Calibration
+from irisdrs.readout.calibration import KERNELS_TYPE, REFERENCE_TYPES, Calibration
 from irisdrs.readout.estimation import EXACT_READS, Estimation, estimation_of
 from irisdrs.readout.exposure import Exposure
 from irisdrs.readout.membership import Slot
 from irisdrs.readout.preview import PNG, picture
 from irisdrs.readout.ring import Room
+from irisdrs.readout.sampling.options import ReferenceAlgorithm
 from irisdrs.shared.crash_points import reach
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import CorruptObject, Fatal, IrisError, MissingReference, Outage, Retryable, WrongShape
 from irisdrs.shared.events.facts import FrameReady
 from irisdrs.shared.events.metadata import from_metadata, to_metadata
 from irisdrs.shared.events.telemetry import PreviewUpdated
-from irisdrs.shared.identifiers import Detector
+from irisdrs.shared.identifiers import Detector, SamplingMode
 from irisdrs.shared.identity import inputs_hash
 from irisdrs.shared.observation import ObservationPlan, Sampling
 from irisdrs.shared.references import Reference, References
@@ -52,6 +53,8 @@ class Workshop:
         Where reads wait for their fit.
     exact_reads, grow_saturation
         Of `estimation_of`.
+    reference_algorithm : ReferenceAlgorithm
+        SIRS for whole frames of more than one read; what CRDS has no kernels for then waits for them.
     """
 
     def __init__(
@@ -63,7 +66,9 @@ class Workshop:
         room: Room,
         exact_reads: int = EXACT_READS,
         grow_saturation: bool = False,
+        reference_algorithm: ReferenceAlgorithm = ReferenceAlgorithm.MEAN,
     ) -> None:
+        self._reference_algorithm = reference_algorithm
         self._store, self._references, self._threads = store, references, threads
         self._backend, self._room = backend, room
         self._exact_reads, self._grow_saturation = exact_reads, grow_saturation
@@ -103,7 +108,8 @@ class Workshop:
         with contextlib.suppress(Fatal, Outage, Retryable):
             plan = await self._plan(exposure)
             parameters = plan.crds_parameters(detector, exposure.membership.exposure.type, plan.foreseen_at)
-            await self._references.best_references(parameters, REFERENCE_TYPES, plan.crds_context)
+            types = self._types_for(exposure.membership.sampling.mode, whole=True)
+            await self._references.best_references(parameters, types, plan.crds_context)
 
     async def find_frame(self, exposure: Exposure) -> FrameReady | None:
         """The frame of all expected reads, if somebody has made it already."""
@@ -250,7 +256,14 @@ class Workshop:
         exposure.calibration = self._calibrations[identity]
 
     async def _references_for(self, header: ReadHeader, plan: ObservationPlan) -> Mapping[str, Reference]:
-        return await self._references.best_references(header.crds_parameters(), REFERENCE_TYPES, plan.crds_context)
+        types = self._types_for(header.sampling_mode, whole=header.window is None)
+        return await self._references.best_references(header.crds_parameters(), types, plan.crds_context)
+
+    def _types_for(self, mode: SamplingMode, *, whole: bool) -> Sequence[str]:
+        """References that an exposure needs; kernels work on changes between reads of the whole detector."""
+        changes = whole and mode is not SamplingMode.SINGLE
+        with_kernels = changes and self._reference_algorithm is ReferenceAlgorithm.SIRS
+        return (*REFERENCE_TYPES, KERNELS_TYPE) if with_kernels else REFERENCE_TYPES
 
     async def _next_has_references(self, exposure: Exposure, header: ReadHeader, plan: ObservationPlan) -> bool:
         """Whether CRDS has references for the read that follows: then it is not CRDS that lacks those of this one."""

@@ -21,6 +21,17 @@ class Weighting(StrEnum):
     OPTIMAL = "optimal"
 
 
+class ReferenceAlgorithm(StrEnum):
+    """How reference pixels are used.
+
+    MEAN takes off the offset of every output channel, for odd and even columns apart. SIRS takes off its correlated
+    noise, too, by the kernels of a `refpix` reference.
+    """
+
+    MEAN = "mean"
+    SIRS = "sirs"
+
+
 @dataclass(frozen=True, slots=True)
 class FoldOptions:
     """Choices of a fold; as they are, nothing beyond the mode is done.

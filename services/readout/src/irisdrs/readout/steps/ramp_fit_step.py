@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from irisdrs.readout.backend import Processor
-from irisdrs.readout.calibration import REFERENCE_TYPES
+from irisdrs.readout.calibration import KERNELS_TYPE, REFERENCE_TYPES
 from irisdrs.readout.coadding import RampWeights
 from irisdrs.readout.exposure_reads import ExposureReads
 from irisdrs.readout.fitting import JumpTest
-from irisdrs.readout.given_references import Given, border_of, calibration_of
+from irisdrs.readout.given_references import Given, border_of, calibration_of, types_for
 from irisdrs.readout.offline import Choices, UtrEstimator, sample, settle
 from irisdrs.readout.offline_frame import frame_model, steps_done
 from irisdrs.readout.ramp_models import of_ramp
+from irisdrs.readout.sampling.options import ReferenceAlgorithm
 from irisdrs.readout.steps.ramp_step import RampStep
 from irisdrs.shared.data.models import IrisModel, RampModel, RawFrameModel
 from irisdrs.shared.errors import MissingReference
@@ -26,7 +27,7 @@ class RampFitStep(RampStep):
     """
 
     class_alias = "ramp_fit"
-    reference_file_types: ClassVar = list(REFERENCE_TYPES)
+    reference_file_types: ClassVar = [*REFERENCE_TYPES, KERNELS_TYPE]
 
     spec = """
     mode = option('SINGLE', 'CDS', 'MCDS', 'UTR', default=None)  # Sampling mode; the reads' own
@@ -39,6 +40,7 @@ class RampFitStep(RampStep):
     gain = float(default=None)  # Electrons per DN, instead of a reference
     readnoise = float(default=None)  # Noise of one read, DN, instead of a reference
     reference_pixels = integer(min=0, default=None)  # On each edge; 4, of foreign ramps 0
+    reference_algorithm = option('mean', 'sirs', default='mean')  # How they are used; sirs needs kernels (refpix)
     """
 
     def process(self, source: Any) -> RawFrameModel:
@@ -65,6 +67,7 @@ class RampFitStep(RampStep):
             self.jump_threshold,
             RampWeights(self.coadd) if self.coadd else None,
             self.grow_saturation,
+            ReferenceAlgorithm(self.reference_algorithm),
         )
 
     def _references(self, ramp: RampModel, exposure: ExposureReads) -> dict[str, Given]:
@@ -77,7 +80,8 @@ class RampFitStep(RampStep):
         """
         numbers = {"gain": self.gain, "readnoise": self.readnoise}
         given: dict[str, Given] = {kind: number for kind, number in numbers.items() if number is not None}
-        for kind in self.reference_file_types:
+        by_hand = [kind for kind in self.reference_file_types if self.get_ref_override(kind) is not None]
+        for kind in types_for(ReferenceAlgorithm(self.reference_algorithm), by_hand, exposure):
             if kind in given or (exposure.foreign and self.get_ref_override(kind) is None):
                 continue
             found = self.get_reference_file(ramp, kind)
