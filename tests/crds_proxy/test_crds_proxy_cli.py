@@ -45,6 +45,14 @@ def test_bestrefs_of_a_header(cache: Path) -> None:
     assert all(Path(line.split()[3]).is_file() for line in lines[1:])
 
 
+def test_bestrefs_asks_for_what_a_context_has(tmp_path: Path) -> None:
+    build_context(tmp_path / "crds", [write_reference(tmp_path / "gain.fits", "gain")])
+    asked = CARDS["gain"] | EXPOSURE
+    options = [part for name, value in asked.items() for part in ("--header", f"{name}={value}")]
+    lines = run("bestrefs", "--cache", tmp_path / "crds", *options).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["gain"]
+
+
 def test_bestrefs_of_a_file_and_what_the_command_line_overrides(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,11 +17,13 @@ from irisdrs.crds_proxy.main import open_references
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.cli import app
 from irisdrs.readout.handlers import DetectorHandlers
+from irisdrs.readout.ramp_models import timed
 from irisdrs.readout.ring import DEFAULT_BYTES, Room
 from irisdrs.readout.sampling.options import ReferenceAlgorithm
+from irisdrs.readout.steps.ramp_fit_step import RampFitStep
 from irisdrs.readout.workshop import Workshop
 from irisdrs.shared.crds.context import build_context
-from irisdrs.shared.data.fits import open_model, to_bytes
+from irisdrs.shared.data.fits import open_model, open_ramp, to_bytes
 from irisdrs.shared.data.models import RawFrameModel, RefpixModel
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference
 from irisdrs.shared.events import FrameReady
@@ -31,6 +33,7 @@ from irisdrs.simulator.correlated_noise import CorrelatedNoise
 SHAPE, BORDER, NOISE_DN = (192, 128), 4, 8.0
 NOISE = CorrelatedNoise(rms_dn=12.0, strength_scatter=0.3)
 STRENGTH = NOISE.strength(SHAPE[1], "test")
+PLANES = ("data", "err", "var_poisson", "var_rnoise", "dq")
 FOREIGN = ("--read-time", "0.72")
 DARK = ("--detector", "IMG2", "--useafter", "2034-08-01T00:00:00")
 
@@ -210,7 +213,7 @@ async def frame_of(bench: Any, cache: Path, tmp_path: Path, processor: Processor
 
 def planes(data: Any) -> list[NDArray[Any]]:
     with open_model(data, RawFrameModel) as model:
-        return [np.array(getattr(model, name)) for name in ("data", "err", "var_poisson", "var_rnoise", "dq")]
+        return [np.array(getattr(model, name)) for name in PLANES]
 
 
 SIRS = {"reference_algorithm": ReferenceAlgorithm.SIRS}
@@ -266,3 +269,21 @@ async def test_reads_wait_for_kernels_that_are_not_there_or_do_not_fit(
     cache = await repinned(bench, tmp_path, exposure[2], given)
     with pytest.raises(MissingReference, match=words):
         await frame_of(bench, cache, tmp_path, processor, **SIRS)
+
+
+def test_the_step_does_as_the_command(darks: list[Path], reference: Path, tmp_path: Path) -> None:
+    science = ramp(tmp_path / "science.fits", 13, 4, rate=20.0)
+    options = {"read_time": 0.72, "gain": 2.0, "readnoise": NOISE_DN, "reference_pixels": BORDER}
+    step = {name: options[name] for name in ("gain", "readnoise", "reference_pixels")}
+    step |= {"reference_algorithm": "sirs", "override_refpix": str(reference)}
+    taken = timed(open_ramp(science), 0.72, ())
+    made = RampFitStep.call(taken, **step)
+    assert made.meta.sampling.reference_algorithm == "SIRS"
+    output = tmp_path / "frame.fits"
+    words = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+    assert run("fit", science, *words, "--refpix", reference, "--output", output).exit_code == 0
+    for name, plane in zip(PLANES, planes(output), strict=True):
+        np.testing.assert_array_equal(np.asarray(getattr(made, name)), plane)
+    step["reference_algorithm"] = "mean"
+    with pytest.raises(Fatal, match="shall not be used"):
+        RampFitStep.call(taken, **step)

@@ -20,6 +20,7 @@ from irisdrs.readout.fitting import JumpTest
 from irisdrs.readout.offline import UtrEstimator
 from irisdrs.readout.pipelines import get_steps
 from irisdrs.readout.pipelines.readout import IrisReadout
+from irisdrs.readout.sampling.options import ReferenceAlgorithm
 from irisdrs.readout.steps.ramp_fit_step import RampFitStep
 from irisdrs.readout.steps.rejection_step import RejectionStep
 from irisdrs.shared.crds.registration import client_environment
@@ -238,6 +239,8 @@ def test_the_parameters_of_the_fit_are_all_its_choices() -> None:
     for name, choices in (("mode", Mode), ("estimator", UtrEstimator), ("jumps", JumpTest), ("coadd", RampWeights)):
         values = ", ".join(f"'{choice}'" for choice in choices)
         assert spec[name] == f"option({values}, default=None)"
+    algorithms = ", ".join(f"'{one}'" for one in ReferenceAlgorithm)
+    assert spec["reference_algorithm"] == f"option({algorithms}, default='mean')"
 
 
 def test_neither_the_service_nor_the_command_imports_stpipe() -> None:
