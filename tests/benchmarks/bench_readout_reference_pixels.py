@@ -2,6 +2,9 @@
 
 One thread, CPU time, so that other work on the machine counts little; goal: 10 ms for a read of 4096 x 4096. Then what
 is left of a 1/f signal of 4 DN that all pixels of a row share, at 10 DN of read noise.
+
+Last the kernels that are trained on darks, with one value for each row of an output channel and with several up to one
+for each pixel: CPU time, and what is left of 1/f noise of 4 DN in the order of time, which changes within a row, too.
 """
 
 # ruff: noqa: T201 (a benchmark prints its figures)
@@ -15,11 +18,16 @@ from numpy.typing import NDArray
 
 from irisdrs.readout.calibration import Calibration, calibrate_for
 from irisdrs.readout.sampling.deinterlace import deinterlace
+from irisdrs.readout.sampling.kernel_training import CrossSpectra, stripe_signals
 from irisdrs.readout.sampling.reference_correction import ReferenceCorrection, SideColumns
+from irisdrs.readout.sampling.reference_kernels import ReferenceKernels
 from irisdrs.readout.sampling.side_columns import row_power
-from irisdrs.shared.instrument import CHANNEL_COLUMNS, CHANNEL_MIRRORED, DETECTOR_SIZE
+from irisdrs.shared.instrument import CHANNEL_COLUMNS, CHANNEL_MIRRORED, DETECTOR_SIZE, REFERENCE_PIXEL_BORDER
+from irisdrs.simulator.correlated_noise import CorrelatedNoise
 
 GOAL_MS = 10.0
+#: Channels, darks and reads that the residual of kernels is measured with, and their stripes of a channel.
+CHANNELS, KERNEL_DARKS, KERNEL_READS, SAMPLES = 4, 21, 6, (1, 4, 64)
 NOISE_DN, SIGNAL_DN = 10.0, 4.0
 ROUNDS, DARKS, READS = 15, 12, 6
 
@@ -70,6 +78,38 @@ def taken(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint16], NDAr
     return read, signal
 
 
+def kernels_of(samples: int, size: int) -> tuple[float, float]:
+    """CPU time for a read of so many rows and columns, ms, and what its kernels leave of the noise, DN."""
+    rng, noise, shape = np.random.default_rng(2), CorrelatedNoise(SIGNAL_DN), (size, CHANNELS * CHANNEL_COLUMNS)
+    strength, border = np.ones(CHANNELS), REFERENCE_PIXEL_BORDER
+    usable = np.ones(shape, np.bool_)
+    usable[:, :border] = usable[:, -border:] = False
+    edges = np.r_[:border, -border:0]
+
+    def changed(number: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
+        """Side signals of a read, its noise, and all of its pixels, less the means of the edges."""
+        true = noise.plane(shape, strength, "benchmark", number)
+        seen = true + rng.normal(0, NOISE_DN, shape)
+        offset = seen[edges].reshape(-1, CHANNELS, CHANNEL_COLUMNS).mean(axis=(0, 2)).repeat(CHANNEL_COLUMNS)
+        seen, true = seen - offset, true - offset
+        return np.stack([seen[:, :border].mean(axis=1), seen[:, -border:].mean(axis=1)]), true, seen.astype(np.float32)
+
+    spectra = CrossSpectra.of_nothing(size, CHANNELS * samples)
+    for number in range(KERNEL_DARKS):
+        sides, _, seen = changed(number)
+        spectra.add(sides, stripe_signals(seen, usable, CHANNEL_COLUMNS, samples))
+    spectra.end_ramp()
+    found = spectra.kernels(CHANNEL_COLUMNS // samples)
+    filtering, left = found.filter_for(size), []
+    for number in range(KERNEL_DARKS, KERNEL_DARKS + KERNEL_READS):
+        sides, true, _ = changed(number)
+        rest = true - filtering.correction(sides).repeat(found.stripe_columns, axis=1)
+        left.append(np.mean(rest[border:-border, border:-border] ** 2))
+    copies = size // shape[1]
+    whole = ReferenceKernels(np.tile(found.taps, (1, copies, 1)), found.stripe_columns).filter_for(size)
+    return cpu_ms(lambda: whole.correction(sides)), float(np.sqrt(np.mean(left)))
+
+
 def main(size: int = DETECTOR_SIZE) -> None:
     """Print the times; fail when one at full size takes more than twice the goal."""
     rng, calibration = np.random.default_rng(1), calibration_of(size)
@@ -91,6 +131,11 @@ def main(size: int = DETECTOR_SIZE) -> None:
     stream = reads[0][0].reshape(size, CHANNEL_COLUMNS, size // CHANNEL_COLUMNS)
     mirrored = CHANNEL_MIRRORED[: size // CHANNEL_COLUMNS]
     print(f"{'deinterlacing':20s} {cpu_ms(lambda: deinterlace(stream, mirrored)):6.2f} ms CPU")
+    for samples in SAMPLES:
+        spent, rms = kernels_of(samples, size)
+        slowest = max(slowest, spent) if samples == 1 else slowest
+        name = f"kernels, {samples} a row"
+        print(f"{name:20s} {spent:6.2f} ms CPU, {rms:.2f} DN left of {SIGNAL_DN:.0f} DN of 1/f noise in time")
     if size == DETECTOR_SIZE and slowest > 2 * GOAL_MS:
         sys.exit(f"the reference pixels take {slowest:.0f} ms, more than twice the goal")
 

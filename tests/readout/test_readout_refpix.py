@@ -274,7 +274,7 @@ async def test_reads_wait_for_kernels_that_are_not_there_or_do_not_fit(
 def test_the_step_does_as_the_command(darks: list[Path], reference: Path, tmp_path: Path) -> None:
     science = ramp(tmp_path / "science.fits", 13, 4, rate=20.0)
     options = {"read_time": 0.72, "gain": 2.0, "readnoise": NOISE_DN, "reference_pixels": BORDER}
-    step = {name: options[name] for name in ("gain", "readnoise", "reference_pixels")}
+    step: dict[str, Any] = {name: options[name] for name in ("gain", "readnoise", "reference_pixels")}
     step |= {"reference_algorithm": "sirs", "override_refpix": str(reference)}
     taken = timed(open_ramp(science), 0.72, ())
     made = RampFitStep.call(taken, **step)
