@@ -16,7 +16,7 @@ from irisdrs.readout.fitting import FitSettings, JumpTest
 from irisdrs.readout.ramp_reference import RampReference
 from irisdrs.readout.ring import Room
 from irisdrs.readout.sampling.kernel_training import CrossSpectra, stripe_signals
-from irisdrs.readout.sampling.options import FoldOptions
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.readout.sampling.reference_correction import ReferenceCorrection, SideColumns
 from irisdrs.readout.sampling.reference_kernels import ReferenceKernels, side_signals
 from irisdrs.shared.errors import WrongShape
@@ -173,7 +173,15 @@ def test_kernels_of_nothing_leave_every_bit(processor: Processor, samples: int) 
     np.testing.assert_array_equal(fitted(processor, reads, nothing), fitted(processor, reads, calibration))
 
 
-@pytest.mark.parametrize("options", [FoldOptions(), FoldOptions(jump_sigma=5.0)], ids=["sums", "segments"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        FoldOptions(),
+        FoldOptions(jump_sigma=5.0),
+        FoldOptions(weighting=Weighting.OPTIMAL, planned_times_s=(1.0, 2.0, 3.0, 4.0)),
+    ],
+    ids=["mean", "segments", "sums"],
+)
 @pytest.mark.parametrize("stripes", [1, 2, 8, 128])
 def test_offsets_of_stripes_are_subtracted_from_their_pixels(
     processor: Processor, options: FoldOptions, stripes: int

@@ -21,12 +21,14 @@ from irisdrs.readout.ramp_models import timed
 from irisdrs.readout.ring import DEFAULT_BYTES, Room
 from irisdrs.readout.sampling.options import ReferenceAlgorithm
 from irisdrs.readout.steps.ramp_fit_step import RampFitStep
+from irisdrs.readout.warming import read_header_of
 from irisdrs.readout.workshop import Workshop
 from irisdrs.shared.crds.context import build_context
-from irisdrs.shared.data.fits import open_model, open_ramp, to_bytes
+from irisdrs.shared.data.fits import encode_read, open_model, open_ramp, to_bytes
 from irisdrs.shared.data.models import RawFrameModel, RefpixModel
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference
 from irisdrs.shared.events import FrameReady
+from irisdrs.shared.identifiers import ExposureType
 from irisdrs.shared.store.keys import observation_key
 from irisdrs.simulator.correlated_noise import CorrelatedNoise
 
@@ -172,6 +174,29 @@ def test_science_exposures_are_no_darks(bench: Any, tmp_path: Path) -> None:
     found = run("refpix", tmp_path / "store" / "0", "--output", tmp_path / "never.fits").exception
     assert isinstance(found, Fatal)
     assert "is of type SCI" in str(found)
+
+
+def test_darks_of_ours_say_all_that_the_reference_needs(tmp_path: Path) -> None:
+    whole = np.asarray(fits.getdata(ramp(tmp_path / "whole.fits", 14, 12)))[0]
+    folder = tmp_path / "reads"
+    folder.mkdir()
+    plain = read_header_of(SHAPE).model_copy(update={"exposure_type": ExposureType.DRK, "reads": 12, "ramps": 1})
+    for k, pixels in enumerate(whole):
+        header = plain.model_copy(update={"read": k + 1, "read_time_s": 0.72 * (k + 1), "read_interval_s": 0.72})
+        (folder / f"{k}.fits").write_bytes(encode_read(pixels, header))
+    output = tmp_path / "refpix.fits"
+    result = run("refpix", folder, "--output", output)
+    assert result.exit_code == 0, result.output
+    by_hand = tmp_path / "by-hand.fits"
+    assert run("refpix", tmp_path / "whole.fits", *FOREIGN, *DARK, "--output", by_hand).exit_code == 0
+    with open_model(output, RefpixModel) as model, open_model(by_hand, RefpixModel) as same:
+        assert (model.meta.instrument.detector, model.meta.exposure.read_interval) == ("IMG1", 0.72)
+        assert model.meta.useafter.startswith("20")
+        assert model.meta.provenance.input_ids.endswith("IMG1-DRK0-0000")
+        np.testing.assert_array_equal(np.asarray(model.kernels), np.asarray(same.kernels))
+    other = run("refpix", folder, "--detector", "IMG2", "--output", tmp_path / "never.fits").exception
+    assert isinstance(other, Fatal)
+    assert "are of IMG1, not of IMG2" in str(other)
 
 
 def half_kernels(path: Path, shape: tuple[int, int] = (SIZE, SIZE), cadence: float = 0.72) -> Path:
