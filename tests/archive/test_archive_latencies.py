@@ -118,7 +118,7 @@ def test_a_catalogue_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -
     url = sqlite_url(tmp_path / FILE_NAME)
     open_catalogue(url).close()
     with sqlite3.connect(tmp_path / FILE_NAME) as connection:
-        for column in ("announced_at", "stored_at", "spent"):
+        for column in ("announced_at", "stored_at", "spent", "sampling_mode"):
             connection.execute(f"ALTER TABLE product DROP COLUMN {column}")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.close()

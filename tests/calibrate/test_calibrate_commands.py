@@ -106,7 +106,7 @@ def test_a_frame_that_crds_has_no_references_for_ends_strun_without_a_traceback(
     cache = tmp_path / "cache"
     build_context(cache, [files.references["flat"]])
     for environment, reason in (
-        (client_environment(cache), "Unknown reference type"),
+        (client_environment(cache), "No match found"),
         (client_environment(cache) | {"CRDS_CONTEXT": "tmt_9999.pmap"}, "tmt_9999.pmap"),
         ({"CRDS_PATH": str(tmp_path / "nowhere")}, "there is no cache. Set CRDS_PATH to a CRDS cache"),
     ):

@@ -13,7 +13,7 @@ import pytest
 
 from irisdrs.crds_proxy.api import application
 from irisdrs.crds_proxy.main import compose, open_references
-from irisdrs.shared.bus.topology import CRDS
+from irisdrs.shared.bus.topology import CRDS, CRDS_PRELOAD
 from irisdrs.shared.crds.cache import Cache
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.crds.mappings import CRDS_LOCK
@@ -238,7 +238,7 @@ async def test_the_service_answers_from_the_cache_of_its_host(cache: Cache, tmp_
     with ThreadPoolExecutor(1) as threads:
         store = DirectoryStore(tmp_path / "store")
         service = compose(Platform(store, open_references(tmp_path / "other"), cache.root.parent, tmp_path, threads))
-    assert (service.name, set(service.handlers)) == ("crds_proxy", {CRDS})
+    assert (service.name, set(service.handlers)) == ("crds_proxy", {CRDS, CRDS_PRELOAD})
     assert service.web is not None
     async with httpx.AsyncClient(transport=httpx.ASGITransport(service.web), base_url="http://crds") as client:
         assert (await client.get("/references/context")).json() == {"context": "tmt_0001.pmap"}

@@ -186,7 +186,7 @@ def rewrite(cache: Cache, name: str, old: str, new: str) -> None:
 @pytest.mark.parametrize("name", ["../../../secret.fits", "/etc/passwd", "tmt_iris_dark_0001.rmap"])
 async def test_a_path_in_a_mapping_refuses_the_context(cache: Cache, name: str) -> None:
     rewrite(cache, "tmt_iris_flat_0001.rmap", "tmt_iris_flat_0001.fits", name)
-    with pytest.raises(MissingReference, match=r"every context with it|whole context") as raised:
+    with pytest.raises(MissingReference, match="whole context") as raised:
         await names(open_references(cache.root), "tmt_0001.pmap", "gain")
     assert name in raised.value.message
 
@@ -197,7 +197,7 @@ async def test_a_path_in_a_mapping_refuses_the_context(cache: Cache, name: str) 
 )
 async def test_a_path_to_a_mapping_refuses_the_context(cache: Cache, mapping: str, old: str) -> None:
     rewrite(cache, mapping, old, f"../tmt/{old}")
-    with pytest.raises(MissingReference, match="every context with it"):
+    with pytest.raises(MissingReference, match="whole context"):
         await names(open_references(cache.root), "tmt_0001.pmap", "gain")
 
 

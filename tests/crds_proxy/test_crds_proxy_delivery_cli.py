@@ -20,7 +20,9 @@ def data(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object, code: int = 0) -> Result:
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    # As through a pipe: no width of a terminal.
+    environment = {"COLUMNS": None}
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False, env=environment)
     assert done.exit_code == code, done.output
     return done
 

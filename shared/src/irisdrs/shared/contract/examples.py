@@ -185,7 +185,7 @@ _FIRST: tuple[Event, ...] = (
     ),
     _made(ReferenceCertified, **_REFERENCE),
     _made(ReferenceRejected, **_REFERENCE, reason="The shape is not that of the detector."),
-    _made(ContextChanged, old_context=_CONTEXT, new_context="tmt_0002.pmap", types=("dark",), number=2),
+    _made(ContextChanged, old_context=_CONTEXT, new_context="tmt_0002.pmap", types=("dark",)),
     _made(ProductStored, product_id=_FRAME.product_id, object=_FRAME.object, catalogue_id=4711),
     _made(
         ReprocessRequested,
