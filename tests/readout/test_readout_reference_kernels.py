@@ -211,14 +211,18 @@ def test_offsets_of_stripes_are_subtracted_from_their_pixels(
     assert np.abs(frames[0].data - 60).max() < 20, "60 DN in a second, noise of 16 DN"
 
 
-@pytest.mark.parametrize("exact_reads", [0, 10], ids=["stream", "fit"])
-def test_both_ways_to_a_frame_and_the_picture_of_it_are_corrected(
-    processor: Processor, tmp_path: Any, exact_reads: int
+@pytest.mark.parametrize(
+    ("mode", "group_reads", "exact_reads"),
+    [(SamplingMode.UTR, 1, 0), (SamplingMode.UTR, 1, 10), (SamplingMode.MCDS, 2, 10)],
+    ids=["stream", "fit", "groups"],
+)
+def test_all_ways_to_a_frame_and_the_picture_of_it_are_corrected(
+    processor: Processor, tmp_path: Any, mode: SamplingMode, group_reads: int, exact_reads: int
 ) -> None:
     rng = np.random.default_rng(6)
     flat = [np.full(SHAPE, 2000 + 50 * k, np.uint16) for k in range(4)]
     noisy = [read + rng.integers(0, 40, SHAPE[0]).astype(np.uint16)[:, None] for read in flat]
-    sampling = Sampling(mode=SamplingMode.UTR, reads=4, ramps=2, read_time_s=1.0, shape=SHAPE)
+    sampling = Sampling(mode=mode, reads=4, ramps=2, read_time_s=1.0, shape=SHAPE, group_reads=group_reads)
     calibration = detector(SHAPE, border=BORDER)
     spread = {}
     for name, one in (("plain", calibration), ("kernels", calibration.with_kernels(kernels(0.5, 0.5, samples=4)))):
