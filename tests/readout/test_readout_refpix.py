@@ -1,7 +1,10 @@
 """Kernels of the reference pixels from darks to frames: the command, the reference, the service."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from irisdrs.readout.steps.ramp_fit_step import RampFitStep
 from irisdrs.readout.warming import read_header_of
 from irisdrs.readout.workshop import Workshop
 from irisdrs.shared.crds.context import build_context
+from irisdrs.shared.crds.registration import client_environment
 from irisdrs.shared.data.fits import encode_read, open_model, open_ramp, to_bytes
 from irisdrs.shared.data.models import RawFrameModel, RefpixModel
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference
@@ -92,6 +96,22 @@ def test_the_reference_says_what_it_is_and_is_the_same_every_time(
     assert run("refpix", *darks, *FOREIGN, *DARK, "--output", again).exit_code == 0
     assert again.read_bytes() == reference.read_bytes()
     assert isinstance(run("refpix", *darks, *FOREIGN, *DARK, "--output", again).exception, Fatal)
+
+
+def test_crds_certifies_the_reference(reference: Path, tmp_path: Path) -> None:
+    build_context(tmp_path / "cache", [reference])
+    program = "import irisdrs_crds_startup, runpy; runpy.run_module('crds.certify', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(reference)],
+        env={name: value for name, value in os.environ.items() if "CRDS" not in name}
+        | client_environment(tmp_path / "cache"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "0 errors" in said and "0 warnings" in said, said
 
 
 def spread_of_rows(path: Path) -> float:

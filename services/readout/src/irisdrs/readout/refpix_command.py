@@ -90,5 +90,6 @@ def _model(darks: list[Dark], training: Training, detector: Detector | None, use
     meta.exposure.read_interval = first.facts.get("exposure", {}).get("read_interval")
     meta.subarray.name, (meta.subarray.ysize, meta.subarray.xsize) = "FULL", first.shape
     meta.kernels.stripe_columns, meta.kernels.reads = training.kernels.stripe_columns, training.reads
+    model.add_history_entry("Trained by iris readout refpix on the darks of INPUTIDS")
     meta.provenance.input_ids = ",".join(str(dark.exposure.identity or Path(dark.name).name) for dark in darks)
     return model
