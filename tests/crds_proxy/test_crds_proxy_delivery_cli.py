@@ -49,7 +49,7 @@ def test_a_delivery_is_seen_compared_and_rolled_back(data: Path, tmp_path: Path)
         "type": "gain", "values": "IMG1", "useafter": "2030-01-01 00:00:00",
         "old": "tmt_iris_gain_0001.fits", "new": "tmt_iris_gain_0002.fits",
     }  # fmt: skip
-    assert "1 rows differ." in run("diff", "tmt_0002.pmap", "tmt_0001.pmap", "--data", data).stdout
+    assert "1 row differs." in run("diff", "tmt_0002.pmap", "tmt_0001.pmap", "--data", data).stdout
 
     assert "tmt_0001.pmap is in force" in run("rollback", "tmt_0001.pmap", "--reason", "no", "--data", data).stdout
     assert "already" in run("rollback", "tmt_0001.pmap", "--reason", "no", "--data", data).stdout
@@ -86,6 +86,9 @@ def test_a_refusal_says_why_for_people_and_for_programs(data: Path, tmp_path: Pa
     assert answer["error"] == "Refused"
     assert answer["problems"].keys() == {str(bad)}
     assert "AUTHOR" in answer["problems"][str(bad)][0]
+    nameless = write_certifiable(tmp_path / "nameless.fits", "mask", REFTYPE="")
+    with pytest.raises(Refused, match=r"REFTYPE is missing\. Correct the files"):
+        run("deliver", nameless, "--data", data)
     assert contents(data / "store") == {}
 
 

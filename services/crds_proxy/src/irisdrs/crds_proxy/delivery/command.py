@@ -125,7 +125,7 @@ def diff(
         return
     rows = [(one.type, one.values, one.useafter, one.old or "-", one.new or "-") for one in found]
     _table(("type", "matches", "use after", old, new), rows)
-    typer.echo(f"{len(found)} rows differ.")
+    typer.echo("1 row differs." if len(found) == 1 else f"{len(found)} rows differ.")
 
 
 def rollback(

@@ -30,7 +30,7 @@ class Refused(Fatal):
 
     def __init__(self, problems: Mapping[str, Sequence[str]]) -> None:
         self.problems = problems
-        listed = "; ".join(f"{name}: {', '.join(said)}" for name, said in problems.items())
+        listed = "; ".join(f"{name}: {', '.join(said)}".rstrip(".") for name, said in problems.items())
         super().__init__(f"{listed}.", remedy="Correct the files and deliver them again; nothing was changed.")
 
 
