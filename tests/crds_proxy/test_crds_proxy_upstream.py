@@ -35,12 +35,15 @@ from irisdrs.crds_proxy.upstream.holdings import UpstreamHoldings, changes_of
 from irisdrs.crds_proxy.upstream.retention import to_give_up
 from irisdrs.crds_proxy.upstream.server import CrdsServer
 from irisdrs.crds_proxy.verification import Verifier
+from irisdrs.shared.adapters import local_references
 from irisdrs.shared.contract.examples import EXAMPLES
 from irisdrs.shared.crds.cache import Cache, FileFacts
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.errors import Fatal, MissingReference, Outage
 from irisdrs.shared.events import ObservationStarted
 from irisdrs.shared.http_references import HttpReferences
+from irisdrs.shared.settings import HostSettings
+from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.testing.references import HEADER, write_reference, write_references
 from irisdrs.shared.testing.servers.disk import SmallDisk
 from irisdrs.shared.testing.servers.process import reserved_port
@@ -526,6 +529,17 @@ async def test_the_references_of_an_observation_are_brought_when_it_starts(
     downloads = list(line.downloads)
     await answer(await started("tmt_0001.pmap"))
     assert line.downloads == downloads
+
+
+async def test_services_that_ask_in_their_own_process_use_the_server_upstream_too(
+    url: str, line: Line, tmp_path: Path
+) -> None:
+    settings = HostSettings(data_dir=tmp_path / "data", crds_upstream=url)
+    async with local_references(settings, DirectoryStore(settings.store_dir)) as references:
+        context = await references.default_context()
+        found = await references.best_references(HEADER, ("gain",), context)
+    assert (context, found["gain"].name) == ("tmt_0001.pmap", GAIN)
+    assert line.downloads.count(GAIN) == 1
 
 
 async def test_an_observation_under_a_context_that_is_not_there_waits_for_nothing(

@@ -45,18 +45,15 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 async def system(tmp_path: Path) -> AsyncIterator[EmbeddedSystem]:
     """An embedded system without services, with two reads in its parking."""
     settings = HostSettings(data_dir=tmp_path, archive_port=0)
+    store = DirectoryStore(settings.store_dir)
     with ThreadPoolExecutor(1) as threads:
-        store = DirectoryStore(settings.store_dir)
-        platform = Platform(
-            store=store,
-            references=local_references(settings, store),
-            data_dir=tmp_path,
-            scratch=tmp_path,
-            threads=threads,
-        )
-        bus = MemoryBus()
-        yield EmbeddedSystem(settings, bus, platform, "identity")
-        bus.close()
+        async with local_references(settings, store) as references:
+            platform = Platform(
+                store=store, references=references, data_dir=tmp_path, scratch=tmp_path, threads=threads
+            )
+            bus = MemoryBus()
+            yield EmbeddedSystem(settings, bus, platform, "identity")
+            bus.close()
 
 
 @pytest.fixture

@@ -70,23 +70,31 @@ async def open_store(settings: HostSettings, scratch: Path, patience_s: float = 
 
 @contextlib.asynccontextmanager
 async def open_references(settings: HostSettings, store: Store) -> AsyncIterator[References]:
-    """References from crds_proxy where its URL is set, else from the local cache and the store behind it."""
-    if settings.crds_url is not None:
-        references = HttpReferences(settings.crds_url, settings.data_dir / "reference-files")
-        try:
-            yield references
-        finally:
-            await references.close()
+    """References from crds_proxy where its URL is set, else as `local_references`."""
+    if settings.crds_url is None:
+        async with local_references(settings, store) as local:
+            yield local
         return
-    yield local_references(settings, store)
+    references = HttpReferences(settings.crds_url, settings.data_dir / "reference-files")
+    try:
+        yield references
+    finally:
+        await references.close()
 
 
-def local_references(settings: HostSettings, store: Store) -> References:
-    """References from the cache in the data folder and the store, by whatever distribution reads them."""
+@contextlib.asynccontextmanager
+async def local_references(settings: HostSettings, store: Store) -> AsyncIterator[References]:
+    """References from the cache in the data folder, by whatever distribution reads them.
+
+    What is not in it comes from the CRDS server upstream if one is set, else from the store.
+    """
     (entry,) = entry_points(group="irisdrs.references")
     settings.crds_dir.mkdir(parents=True, exist_ok=True)
-    references: References = entry.load()(settings.crds_dir, store)
-    return references
+    references = entry.load()(settings.crds_dir, store, settings.crds_upstream, bound=settings.crds_cache_bytes)
+    try:
+        yield references
+    finally:
+        await references.close()
 
 
 def empty_scratch(settings: HostSettings, name: str) -> Path:

@@ -163,16 +163,16 @@ async def run(
     scratch = settings.data_dir / "scratch"
     workers = settings.threads or os.cpu_count() or 1
     bus = MemoryBus()
-    with (
-        hold(settings.data_dir) as identity,
-        ThreadPoolExecutor(workers, thread_name_prefix="iris") as threads,
-    ):
+    async with contextlib.AsyncExitStack() as opened:
+        identity = opened.enter_context(hold(settings.data_dir))
+        threads = opened.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="iris"))
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         store = DirectoryStore(settings.store_dir)
+        references = await opened.enter_async_context(local_references(settings, store))
         platform = Platform(
             store=store,
-            references=local_references(settings, store),
+            references=references,
             data_dir=settings.data_dir.resolve(),
             scratch=scratch.resolve(),
             threads=threads,

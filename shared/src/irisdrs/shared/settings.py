@@ -6,6 +6,9 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+#: Bytes of references that are kept of a CRDS server unless set otherwise.
+CACHE_BYTES = 200_000_000_000
+
 
 class HostSettings(BaseSettings):
     """What the process that runs services needs to know; every service adds settings of its own."""
@@ -35,7 +38,7 @@ class HostSettings(BaseSettings):
         "without it contexts and references are those of the store",
     )
     crds_cache_bytes: int = Field(
-        default=200_000_000_000, gt=0, description="Bound of the references that crds_proxy keeps of crds_upstream"
+        default=CACHE_BYTES, gt=0, description="Bound of the references that crds_proxy keeps of crds_upstream"
     )
     health_host: str = Field(default="127.0.0.1", description="Address of health and metrics of a service process")
     health_port: int = Field(default=0, ge=0, le=65535, description="Port of health and metrics; 0: any free one")

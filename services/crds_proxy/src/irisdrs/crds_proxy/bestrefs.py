@@ -58,6 +58,10 @@ class LocalReferences:
         self._crds = ThreadPoolExecutor(1, thread_name_prefix="iris-crds")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="iris-crds-check")
 
+    async def close(self) -> None:
+        """Give up what is being fetched, and connections."""
+        await self.holdings.close()
+
     async def default_context(self) -> str:
         """Context in force for observations that start now.
 

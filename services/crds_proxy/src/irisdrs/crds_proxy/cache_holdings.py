@@ -56,6 +56,9 @@ class CacheHoldings:
     async def arriving(self, name: str) -> None:
         """None: nothing has to come."""
 
+    async def close(self) -> None:
+        """Nothing is open."""
+
 
 def _read(cache: Cache) -> tuple[tuple[Change, ...], dict[str, Published]]:
     context = context_in_force(cache)

@@ -150,3 +150,7 @@ class Holdings(Protocol):
         Raises as `local`.
         """
         ...
+
+    async def close(self) -> None:
+        """Give up what is being fetched, and connections."""
+        ...

@@ -19,7 +19,7 @@ from irisdrs.shared.bus.topology import CRDS, CRDS_PRELOAD
 from irisdrs.shared.crds import register
 from irisdrs.shared.crds.cache import Cache
 from irisdrs.shared.service import Platform, Service
-from irisdrs.shared.settings import HostSettings
+from irisdrs.shared.settings import CACHE_BYTES, HostSettings
 from irisdrs.shared.store.port import Store
 
 
@@ -48,19 +48,20 @@ def compose(platform: Platform) -> Service:
 
 def _in_front_of(url: str, files: Verifier, bound: int) -> Service:
     """The service before another CRDS server, to which alone references are delivered."""
-    holdings = UpstreamHoldings(CrdsServer(url), files, bound=bound)
-    references = LocalReferences(holdings, files)
+    references = LocalReferences(UpstreamHoldings(CrdsServer(url), files, bound=bound), files)
     return Service(
         name="crds_proxy",
         handlers={CRDS: handlers_upstream(), CRDS_PRELOAD: preloading(references)},
         web=application(references),
-        close=holdings.close,
+        close=references.close,
         collectors=references.figures.collectors(),
     )
 
 
-def open_references(cache_dir: Path, store: Store | None = None) -> LocalReferences:
-    """Answer in this process, from a local CRDS cache and the store behind it.
+def open_references(
+    cache_dir: Path, store: Store | None = None, upstream: str | None = None, *, bound: int = CACHE_BYTES
+) -> LocalReferences:
+    """Answer in this process, from a local CRDS cache and what is behind it: a CRDS server, the store or nothing.
 
     The cache may be empty, and may grow while it is open. No environment variable is needed: mappings and files are
     read by absolute path, so that several caches can be open in one process.
@@ -71,8 +72,16 @@ def open_references(cache_dir: Path, store: Store | None = None) -> LocalReferen
         Root of the cache, as `irisdrs.shared.crds.context.build_context` makes it.
     store : Store, optional
         Where deliveries are published. None: there is nothing but the cache.
+    upstream : str, optional
+        A CRDS server, as in CRDS_SERVER_URL, whose contexts and files count instead of the store's. `close` it then.
+    bound : int
+        Bytes that references of that server may take in the cache.
     """
     register()
     files = Verifier(Cache(cache_dir.absolute()))
-    holdings: Holdings = CacheHoldings(files) if store is None else StoreHoldings(store, files)
+    holdings: Holdings
+    if upstream is not None:
+        holdings = UpstreamHoldings(CrdsServer(upstream), files, bound=bound)
+    else:
+        holdings = CacheHoldings(files) if store is None else StoreHoldings(store, files)
     return LocalReferences(holdings, files)

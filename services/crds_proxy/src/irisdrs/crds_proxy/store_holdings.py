@@ -95,6 +95,9 @@ class StoreHoldings:
     async def arriving(self, name: str) -> None:
         """None: the store verifies files before it hands them out."""
 
+    async def close(self) -> None:
+        """Nothing is open: the store belongs to who has opened it."""
+
     async def _ask(self, known: Catalogue | None) -> Catalogue:
         try:
             changes = await self.states.changes()
