@@ -188,11 +188,13 @@ class Arrival:
             ) from error
 
     def _is_there(self) -> bool:
-        """Whether another process has finished it."""
+        """Whether another process has finished it, or somebody has put it there; then it is in the manifest, too."""
         path = self._place.final
-        if _size_of(path) != self._expected.size:
+        if _size_of(path) != self._expected.size or not self._matches(facts := facts_of(path)):
             return False
-        return self._matches(facts_of(path))
+        path.chmod(0o444)
+        self._keep(self._place.name, facts)
+        return True
 
     async def _fetch(self) -> None:
         """Download, going on where it was cut; bytes that turn out to be wrong are fetched once more from the start."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from irisdrs.crds_proxy.holdings import Catalogue, Change, ChangeKind, Published
 from irisdrs.crds_proxy.upstream.arrival import Arrival, Place
-from irisdrs.crds_proxy.upstream.retention import Uses, references_of, to_give_up
+from irisdrs.crds_proxy.upstream.retention import Uses, references_of, remove_left, to_give_up
 from irisdrs.crds_proxy.upstream.server import CrdsServer, ServerInfo
 from irisdrs.crds_proxy.verification import Unusable, Verifier
 from irisdrs.shared.crds.cache import (
@@ -72,6 +72,7 @@ class UpstreamHoldings:
         self._asking = asyncio.Lock()
         self._again: asyncio.Task[Catalogue] | None = None
         self._arrivals: dict[str, Arrival] = {}
+        self._admitting = asyncio.Lock()
         self._failed: dict[str, tuple[float, Outage]] = {}
 
     async def close(self) -> None:
@@ -92,10 +93,12 @@ class UpstreamHoldings:
 
     async def _refresh(self) -> Catalogue:
         async with self._asking:
-            if self._known is None or self._known.stale or time.monotonic() - self._asked >= _FRESH_S:
-                self._known = await self._ask()
-                self._asked = time.monotonic()
-            self._again = None
+            try:
+                if self._known is None or self._known.stale or time.monotonic() - self._asked >= _FRESH_S:
+                    self._known = await self._ask()
+                    self._asked = time.monotonic()
+            finally:
+                self._again = None
             return self._known
 
     async def local(self, name: str) -> Path:
@@ -148,18 +151,19 @@ class UpstreamHoldings:
         return False
 
     async def _fetch(self, name: str, published: Published) -> Arrival:
-        if not is_mapping_name(name):
-            await asyncio.to_thread(self._make_room, published.size)
-        self._info = info = self._info or await self._server.info()
-        if (begun := self._arrivals.get(name)) is not None:
-            return begun  # by another task, meanwhile
-        folder = (info.mapping_url if is_mapping_name(name) else info.reference_url)[OBSERVATORY]
-        place = Place(self._cache.path(name).parent, name, self._locks)
-        arrival = self._arrivals[name] = Arrival(
-            place, published, lambda start: self._server.download(folder, name, start), self._keep
-        )
-        arrival.when_done(lambda: self._ended(name, arrival))
-        return arrival
+        async with self._admitting:
+            if (begun := self._arrivals.get(name)) is not None:
+                return begun  # by another task, meanwhile
+            if not is_mapping_name(name):
+                await self._make_room(published.size)
+            self._info = info = self._info or await self._server.info()
+            folder = (info.mapping_url if is_mapping_name(name) else info.reference_url)[OBSERVATORY]
+            place = Place(self._cache.path(name).parent, name, self._locks)
+            arrival = self._arrivals[name] = Arrival(
+                place, published, lambda start: self._server.download(folder, name, start), self._keep
+            )
+            arrival.when_done(lambda: self._ended(name, arrival))
+            return arrival
 
     def _ended(self, name: str, arrival: Arrival) -> None:
         self._arrivals.pop(name, None)
@@ -170,8 +174,15 @@ class UpstreamHoldings:
         elif isinstance(problem, Outage):
             self._failed[name] = (time.monotonic(), problem)
 
-    def _make_room(self, wanted: int) -> None:
+    async def _make_room(self, wanted: int) -> None:
+        """Make room for a reference beside those that come already."""
+        coming = {name: arrival.size for name, arrival in self._arrivals.items() if not is_mapping_name(name)}
+        await asyncio.to_thread(self._give_up, wanted + sum(coming.values()), coming)
+
+    def _give_up(self, wanted: int, coming: Collection[str]) -> None:
+        remove_left(self._cache.references)
         here = references_of(read_manifest(self._cache), self._cache.references)
+        here = {name: facts for name, facts in here.items() if name not in coming}
         for name in to_give_up(here, {name: self._uses.last(name) for name in here}, wanted, self._bound):
             _log.info("reference is given up", name=name, bytes=here[name].size)
             remove_from_manifest(self._cache, name)
@@ -200,7 +211,7 @@ class UpstreamHoldings:
             return Catalogue(before.changes, before.files, before.asked_at, stale=True)
         self._asked_whole = time.monotonic()
         if self._known is None or found.files != self._known.files or found.changes != self._known.changes:
-            await asyncio.to_thread(write_atomically, self._memory, _CATALOGUE.dump_json(found))
+            await asyncio.to_thread(self._remember, found)
         return found
 
     async def _ask_whole(self) -> Catalogue:
@@ -217,6 +228,12 @@ class UpstreamHoldings:
     @property
     def _memory(self) -> Path:
         return self._cache.config / "upstream.json"
+
+    def _remember(self, found: Catalogue) -> None:
+        try:
+            write_atomically(self._memory, _CATALOGUE.dump_json(found))
+        except OSError as problem:  # a full disk costs no answer
+            _log.error("what the CRDS server says cannot be kept for the next start", problem=str(problem))
 
     def _remembered(self) -> Catalogue | None:
         try:

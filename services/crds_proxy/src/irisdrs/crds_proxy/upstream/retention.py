@@ -4,14 +4,22 @@ When a reference was last handed out is the time of an empty file of its name, s
 next start know it. Mappings stay; so does what was handed out within the last hour, because somebody may be reading it.
 """
 
+import contextlib
 import time
 from pathlib import Path
+
+import structlog
 
 from irisdrs.shared.crds.cache import Cache, Manifest
 from irisdrs.shared.errors import Outage
 
+_log = structlog.get_logger(__name__)
+
 #: Age of a use after which nobody reads the file any more, seconds: far more than a reduction takes.
 _IN_USE_S = 3600.0
+
+#: Age at which a part of a file is one that nobody goes on with, seconds.
+_LEFT_S = 86_400.0
 
 #: Uses are noted at most so often, seconds: far less than what is in use.
 _NOTED_S = 60.0
@@ -25,19 +33,22 @@ class Uses:
         self._noted: dict[str, float] = {}
 
     def note(self, name: str) -> None:
-        """A reference is handed out now."""
+        """A reference is handed out now; where that cannot be noted, it is handed out all the same."""
         now = time.time()
         if now - self._noted.get(name, 0.0) < _NOTED_S:
             return
         self._noted[name] = now
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / name).touch()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / name).touch()
+        except OSError as problem:
+            _log.warning("a use cannot be noted: the reference may be given up early", name=name, problem=str(problem))
 
     def last(self, name: str) -> float:
         """When it was handed out last, seconds since 1970; 0 if never."""
         try:
             return (self._folder / name).stat().st_mtime
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return 0.0
 
     def forget(self, name: str) -> None:
@@ -85,3 +96,11 @@ def to_give_up(references: Manifest, last: dict[str, float], wanted: int, bound:
 def references_of(manifest: Manifest, folder: Path) -> Manifest:
     """Of a manifest, the references whose files are there."""
     return {name: facts for name, facts in manifest.items() if (folder / name).is_file()}
+
+
+def remove_left(folder: Path) -> None:
+    """Remove what came in part, and was not gone on with for a day."""
+    for part in folder.glob(".*.part"):
+        with contextlib.suppress(FileNotFoundError):  # another process has removed or finished it
+            if part.stat().st_mtime < time.time() - _LEFT_S:
+                part.unlink()

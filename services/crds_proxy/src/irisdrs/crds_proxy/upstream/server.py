@@ -4,6 +4,7 @@ The protocol is that of the `crds` client: JSON-RPC by POST to ``{server}/json/{
 ``result`` and ``error``; files by GET under the addresses that `get_server_info` names.
 """
 
+import asyncio
 import base64
 import itertools
 import json
@@ -23,6 +24,9 @@ from irisdrs.shared.errors import Fatal, Outage
 
 #: Seconds: a server that is there takes a connection at once.
 _CONNECT_S = 5.0
+
+#: Seconds that a whole answer may take, however steadily it drips: the largest one at 1 MB/s.
+_ANSWER_S = 60.0
 
 #: Largest answer that is read, and largest table of files after it is unpacked, bytes: a million files have 100 MB.
 _MOST_ANSWERED, _MOST_UNPACKED = 64 << 20, 256 << 20
@@ -69,10 +73,6 @@ class Stream:
     chunks: AsyncIterator[bytes]
 
 
-class UpstreamRefused(Fatal):
-    """The server has answered that it will not."""
-
-
 class CrdsServer:
     """A CRDS server of the observatory `tmt`. For one event loop; `close` it there.
 
@@ -82,6 +82,8 @@ class CrdsServer:
         As in CRDS_SERVER_URL.
     silence_s : float
         How long the server may be silent before it counts as away, seconds.
+    answer_s : float
+        How long it may take for a whole answer, seconds; files may take longer.
 
     Raises
     ------
@@ -89,12 +91,14 @@ class CrdsServer:
         If the URL is none.
     """
 
-    def __init__(self, url: str, *, silence_s: float = 10.0) -> None:
+    def __init__(self, url: str, *, silence_s: float = 10.0, answer_s: float = _ANSWER_S) -> None:
         base = _checked(url)
+        self._answer_s = answer_s
         self.shown = str(base.copy_with(userinfo=b""))
         self._numbers = itertools.count(1)
         self._client = httpx.AsyncClient(
             base_url=base,
+            headers={"Accept-Encoding": "identity"},  # what is packed has no bound before it is unpacked
             timeout=httpx.Timeout(silence_s, connect=min(_CONNECT_S, silence_s)),
             trust_env=False,
             follow_redirects=False,  # the server, and nobody it names, decides where bytes come from
@@ -135,25 +139,26 @@ class CrdsServer:
 
         Raises
         ------
-        UpstreamRefused
-            If the server answers with an error.
         Outage
-            If it is away, or its answer is none.
+            If the server is away, answers with an error, or its answer is none.
         """
         number = f"irisdrs-{next(self._numbers):08x}"
         question = {"jsonrpc": "1.0", "method": method, "params": list(params), "id": number}
         try:
-            async with self._client.stream("POST", f"json/{method}/{number}/", json=question) as response:
+            async with (
+                asyncio.timeout(self._answer_s),
+                self._client.stream("POST", f"json/{method}/{number}/", json=question) as response,
+            ):
                 body = await _bounded(response)
                 status = response.status_code
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise self.away(error) from error
         answer = self._understood(method, json.loads, body, f" ({status})")
         if not isinstance(answer, dict) or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise self._outage(f"answers {method} with {status}")
         if answer.get("error"):
             said = answer["error"].get("message") if isinstance(answer["error"], dict) else answer["error"]
-            raise UpstreamRefused(f"The CRDS server {self.shown} refuses {method}: {said!s:.500}.", remedy=_REMEDY)
+            raise self._outage(f"refuses {method}: {said!s:.500}")
         return self._understood(method, _decoded, answer.get("result"))
 
     @asynccontextmanager
@@ -165,7 +170,7 @@ class CrdsServer:
         Outage
             If the server is away, also while the bytes come; or has no such file.
         """
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+        headers = {"Range": f"bytes={start}-"} if start else {}
         address = f"{folder_url.rstrip('/')}/{name}"
         try:
             async with self._client.stream("GET", address, headers=headers) as response:
@@ -202,7 +207,7 @@ def _checked(url: str) -> httpx.URL:
 
 async def _bounded(response: httpx.Response) -> bytes:
     body = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         body += chunk
         if len(body) > _MOST_ANSWERED:
             raise httpx.DecodingError(f"the answer has more than {_MOST_ANSWERED} bytes")
