@@ -108,6 +108,7 @@ def test_building_again_mends_a_damaged_file(tmp_path: Path) -> None:
         ({"REFTYPE": "bias"}, "REFTYPE 'bias'"),
         ({"USEAFTER": "yesterday"}, "USEAFTER 'yesterday'"),
         ({"USEAFTER": ""}, "USEAFTER is missing"),
+        ({"USEAFTER": "0001-01-01T00:00:00+01:00"}, "USEAFTER '0001-01-01T00:00:00+01:00' is no date"),
         ({"RAMPINTT": "long"}, "RAMPINTT = 'LONG' is no number"),
         ({"SARRMODE": "FULL|SUB"}, "can match nothing"),
     ],

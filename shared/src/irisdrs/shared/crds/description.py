@@ -78,10 +78,10 @@ def _value(path: Path, header: Mapping[str, object], key: str) -> str:
 def _useafter(path: Path, text: str) -> str:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError) as error:  # the first and the last day there are have no other time zones
         raise _refused(path, f"USEAFTER {text!r} is no date such as 2030-01-01T00:00:00") from error
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
     return moment.isoformat(sep=" ")
 
 
