@@ -5,12 +5,15 @@ import hashlib
 import os
 import shutil
 import time
+import weakref
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 from irisdrs.crds_proxy.main import open_references
+from irisdrs.crds_proxy.pinned_context import PinnedContext
+from irisdrs.shared.crds import register
 from irisdrs.shared.crds.cache import Cache, facts_of, read_manifest, write_manifest
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.crds.mappings import CRDS_LOCK, load_context, reference_mappings
@@ -303,3 +306,28 @@ async def test_a_repeated_question_is_answered_at_once(cache: Cache) -> None:
 def test_it_is_the_installed_implementation() -> None:
     (entry,) = entry_points(group="irisdrs.references")
     assert entry.load() is open_references
+
+
+def test_a_context_that_nobody_needs_is_not_kept_beyond_the_next_one(cache: Cache) -> None:
+    register()
+    loaded: weakref.WeakValueDictionary[str, object] = weakref.WeakValueDictionary()
+    PinnedContext(cache.mappings, "tmt_0001.pmap", loaded)
+    kept = PinnedContext(cache.mappings, "tmt_0002.pmap", loaded)
+    assert set(loaded) == {name for name in kept.mappings if name.endswith(".rmap")}
+
+
+async def test_a_key_that_a_mapping_spells_in_lower_case_is_a_key_of_the_question(cache: Cache) -> None:
+    register()
+    from crds.core import rmap
+
+    name = "tmt_iris_gain_0001.rmap"
+    path = cache.path(name)
+    rules = "'extra_keys' : ('meta.exposure.type',), 'rmap_relevance' : '(META_EXPOSURE_TYPE==\"SCI\")'"
+    text = path.read_text().replace("'rmap_relevance' : 'always'", rules)
+    path.unlink()
+    rmap.ReferenceMapping.from_string(text, name, ignore_checksum=True).write(str(path))
+    write_manifest(cache, read_manifest(cache) | {name: facts_of(path)})
+    references = open_references(cache.root)
+    for purpose, gain in (("SCI", "tmt_iris_gain_0001.fits"), ("FLT", "NOT FOUND n/a")):
+        asked = HEADER | {"meta.exposure.type": purpose}
+        assert await references.choose(asked, ["gain"], "tmt_0001.pmap") == {"gain": gain}

@@ -1,5 +1,7 @@
 """An index of a large reference mapping changes nothing of what the CRDS client chooses."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -73,3 +75,20 @@ def test_a_large_mapping_is_indexed_and_still_finds_its_rows(band: str, number: 
     }
     expected = f"tmt_iris_dark_{number:04d}.fits" if number else "NOT FOUND No match found."
     assert chosen(mapping, header) == expected
+
+
+def test_an_index_goes_with_its_mapping_without_the_garbage_collector() -> None:
+    """Large contexts are kept out of the collector's sight: a circle in them would stay for ever."""
+    register()
+    from crds.core.utils import clear_function_caches
+
+    gc.disable()
+    try:
+        indexed = mapping_of({("A", "B"): "tmt_iris_dark_0001.fits"}, merge=False)
+        quicken(indexed, rows=0)
+        known = weakref.ref(indexed.selector)
+        clear_function_caches()  # the client remembers mappings, too
+        del indexed
+        assert known() is None
+    finally:
+        gc.enable()

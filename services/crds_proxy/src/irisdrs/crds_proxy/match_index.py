@@ -7,6 +7,7 @@ it chooses from them is what it would choose from all.
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakMethod
 
 from crds.core import selectors
 
@@ -30,11 +31,15 @@ def quicken(mapping: Any, *, rows: int = _WORTHWHILE) -> None:
     """
     selector = mapping.selector
     if isinstance(selector, selectors.MatchSelector) and len(selector._match_selections) >= rows:
-        selector._winnow = _winnow_indexed(selector._winnow, selector._parameters, selector._match_selections)
+        # Not the method itself: a selector that holds itself would wait for the garbage collector.
+        winnow = WeakMethod(selector._winnow)
+        selector._winnow = _winnow_indexed(winnow, selector._parameters, selector._match_selections)
 
 
 def _winnow_indexed(
-    winnow: Callable[[Mapping[str, str], dict[_Row, Any]], Any], parameters: tuple[str, ...], rows: Mapping[_Row, Any]
+    method: WeakMethod[Callable[[Mapping[str, str], dict[_Row, Any]], Any]],
+    parameters: tuple[str, ...],
+    rows: Mapping[_Row, Any],
 ) -> Callable[[Mapping[str, str], dict[_Row, Any]], Any]:
     columns = [_Column(number, rows) for number in range(len(parameters))]
 
@@ -42,6 +47,8 @@ def _winnow_indexed(
         values = [header.get(parameter, "UNDEFINED") for parameter in parameters]
         found = [column.possible(value) for column, value in zip(columns, values, strict=True) if value not in _WILD]
         few = min(found, key=len, default=list(rows))
+        winnow = method()
+        assert winnow is not None  # it is the selector that calls this
         return winnow(header, {row: remaining[row] for row in few})
 
     return winnow_few

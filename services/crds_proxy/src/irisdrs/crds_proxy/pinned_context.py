@@ -40,7 +40,7 @@ class PinnedContext:
     required : mapping of str to list of str
         Keys that are matched, by instrument.
     keys : tuple of str
-        All of them.
+        All of them, in upper case, however mappings spell them.
     mappings, references : tuple of str
         Names of all files that belong to it.
 
@@ -53,6 +53,7 @@ class PinnedContext:
     def __init__(self, folder: Path, name: str, loaded: MutableMapping[str, Any]) -> None:
         self.name = name
         with CRDS_LOCK:
+            utils.clear_function_caches()  # the client never forgets a mapping, whether or not somebody needs it
             try:
                 self._pipeline: Any = load_context(folder, name, loaded)
             except Fatal as error:
@@ -68,7 +69,7 @@ class PinnedContext:
             }
             self.mappings = tuple(self._pipeline.mapping_names())
             self.references = tuple(self._pipeline.reference_names())
-        self.keys: tuple[str, ...] = tuple(sorted({key for keys in self.required.values() for key in keys}))
+        self.keys: tuple[str, ...] = tuple(sorted({key.upper() for keys in self.required.values() for key in keys}))
         if len(self.references) >= _MANY:
             gc.collect()
             gc.freeze()
