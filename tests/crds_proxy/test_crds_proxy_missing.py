@@ -1,20 +1,25 @@
 """Which calibrations are missing for tonight's plan."""
 
+import asyncio
 import json
+import shutil
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from tests.crds_proxy.published import IN_2020, publish
 from typer.testing import CliRunner, Result
 
 from irisdrs.crds_proxy.cli import app
 from irisdrs.crds_proxy.missing import types_asked_for
+from irisdrs.shared.crds.cache import Cache
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.crds.parameters import BY_PATH
 from irisdrs.shared.crds.reference_types import reference_types
 from irisdrs.shared.errors import Fatal, MissingReference
 from irisdrs.shared.identifiers import Detector, ExposureId, ExposureType
 from irisdrs.shared.observation import ObservationPlan
+from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.testing.references import CARDS, write_reference
 from irisdrs.shared.testing.small_observation import header_of, small_plan
 
@@ -47,6 +52,27 @@ def test_nothing_is_missing_where_everything_is_there(tmp_path: Path) -> None:
     answer = ask(PLAN, tmp_path)
     assert answer.exit_code == 0
     assert answer.stdout == "0 of 14 references are missing for 2034B-007-123 under tmt_0001.pmap.\n"
+
+
+async def test_a_host_with_an_empty_cache_asks_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data"
+    build_context(data / "crds", references(tmp_path, "IMG1") + references(tmp_path, "IMG2"))
+    cache = Cache(data / "crds")
+    await publish(DirectoryStore(data / "store"), cache, IN_2020)
+    shutil.rmtree(cache.root)
+    monkeypatch.setenv("IRIS_DATA_DIR", str(data))
+    (tmp_path / "plan.json").write_text(PLAN.model_dump_json())
+    arguments = ["missing", str(tmp_path / "plan.json")]
+    answer = await asyncio.to_thread(CliRunner().invoke, app, arguments, catch_exceptions=False)
+    assert answer.stdout == "0 of 14 references are missing for 2034B-007-123 under tmt_0001.pmap.\n"
+
+
+def test_a_host_without_data_is_left_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IRIS_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "plan.json").write_text(PLAN.model_dump_json())
+    with pytest.raises(Fatal, match="There is no folder"):
+        CliRunner().invoke(app, ["missing", str(tmp_path / "plan.json")], catch_exceptions=False)
+    assert not (tmp_path / "data").exists()
 
 
 def test_what_is_missing_is_named_with_its_configuration(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """`iris crds`: which references CRDS chooses, and what a cache holds."""
 
 import asyncio
+import contextlib
 import functools
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, time
 from pathlib import Path
@@ -11,9 +13,11 @@ from typing import Annotated
 
 import typer
 
-from irisdrs.crds_proxy.delivery.command import deliver, diff, history, rollback
+from irisdrs.crds_proxy.delivery.command import PATIENCE_S, deliver, diff, history, rollback
 from irisdrs.shared.crds.parameters import matching_parameters
+from irisdrs.shared.errors import Fatal
 from irisdrs.shared.observation import read_plan
+from irisdrs.shared.references import References
 from irisdrs.shared.settings import HostSettings
 
 app = typer.Typer(
@@ -134,18 +138,20 @@ def missing(
 ) -> None:
     """Say which calibrations are missing for a planned observation, of all that the pipelines will ask for.
 
+    Without --cache, what the cache of this host has not comes from where its settings say: crds_proxy, the server
+    upstream or the store.
+
     Exit status: 0 when none is missing, 1 when some are, 2 for wrong usage.
     """
-    from irisdrs.crds_proxy.main import open_references  # noqa: PLC0415
     from irisdrs.crds_proxy.missing import missing_references  # noqa: PLC0415
 
     plan = read_plan(plan_file)
-    references = open_references(_cache_dir(cache))
     moment = at or datetime.combine(plan.night, time.max)
 
     async def ask() -> bool:
-        chosen = context or await references.default_context()
-        found, asked = await missing_references(references, plan, chosen, moment)
+        async with _references(cache) as references:
+            chosen = context or await references.default_context()
+            found, asked = await missing_references(references, plan, chosen, moment)
         if as_json:
             facts = {"observation": plan.observation, "context": chosen, "at": moment.isoformat(), "asked": asked}
             typer.echo(json.dumps(facts | {"missing": [asdict(each) for each in found]}, indent=1))
@@ -170,6 +176,29 @@ def serve() -> None:
 
     settings = HostSettings()
     run_service("crds_proxy", compose, (settings.crds_host, settings.crds_port))
+
+
+@contextlib.asynccontextmanager
+async def _references(cache: Path | None) -> AsyncIterator[References]:
+    """Those of a cache, or those that a service of this host would use."""
+    from irisdrs.crds_proxy.main import open_references  # noqa: PLC0415
+    from irisdrs.shared import adapters  # noqa: PLC0415
+
+    if cache is not None:
+        yield open_references(cache)
+        return
+    settings = HostSettings()
+    is_served = settings.crds_url or settings.crds_upstream or settings.store_url
+    if not is_served and not settings.data_dir.is_dir():
+        raise Fatal(
+            f"There is no folder {settings.data_dir}.", remedy="Name a cache with --cache, or set IRIS_DATA_DIR."
+        )
+    with tempfile.TemporaryDirectory(prefix="iris-crds-") as scratch:
+        async with (
+            adapters.open_store(settings, Path(scratch), PATIENCE_S) as store,
+            adapters.open_references(settings, store) as references,
+        ):
+            yield references
 
 
 def _print_columns(rows: Sequence[Sequence[str]]) -> None:
