@@ -215,6 +215,20 @@ class TestStoreHoldings:
             await StoreHoldings(DirectoryStore(tmp_path / "store"), Verifier(cache)).local(NAME)
         assert list(cache.references.iterdir()) == []
 
+    async def test_a_history_that_is_damaged_now_keeps_nobody_from_what_was_published_before(
+        self, tmp_path: Path, cache: Cache
+    ) -> None:
+        store = DirectoryStore(tmp_path / "store")
+        await publish(store, 1, dark_0001=b"dark")
+        holdings = StoreHoldings(store, Verifier(cache), fresh_s=0.0)
+        await holdings.catalogue()
+        await store.put(state_key(2), b"{}", media_type=JSON)
+        assert (await holdings.local(NAME)).read_bytes() == b"dark"
+        with pytest.raises(Fatal, match=state_key(2)):
+            await holdings.catalogue()
+        with pytest.raises(Fatal, match=state_key(2)):
+            await holdings.local("tmt_iris_dark_0002.fits")
+
     async def test_a_full_disk_is_an_outage_until_there_is_room(self, tmp_path: Path, disk: SmallDisk) -> None:
         store = DirectoryStore(tmp_path / "store")
         await publish(store, 1, dark_0001=b"x" * 300_000)

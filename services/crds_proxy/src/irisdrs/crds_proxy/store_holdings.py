@@ -17,7 +17,7 @@ from irisdrs.crds_proxy.states import States, object_of
 from irisdrs.crds_proxy.verification import Unusable, Verifier
 from irisdrs.shared.crds.cache import Cache, FileFacts, admit, building, read_manifest, write_manifest
 from irisdrs.shared.crds.names import is_safe_name
-from irisdrs.shared.errors import CorruptObject, MissingReference, Outage
+from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference, Outage
 from irisdrs.shared.store.port import Store
 
 _log = structlog.get_logger(__name__)
@@ -140,9 +140,10 @@ class StoreHoldings:
 
     async def _published(self, name: str) -> Published | None:
         """What a file must be; None if it was built in the cache of this host, and nobody has published it."""
-        known = None
-        with contextlib.suppress(Outage):
+        try:
             known = (await self.catalogue()).files.get(name)
+        except (Outage, Fatal):  # of a history that is damaged now, what was published before stays published
+            known = self._known.files.get(name) if self._known else None
         if known is not None or name in await asyncio.to_thread(read_manifest, self._files.cache):
             return known
         now = await self.refreshed()
