@@ -17,6 +17,7 @@ from tests.crds_proxy.faulty_line import SOON_S, Line, Message, Send, served
 from irisdrs.crds_proxy.api import application
 from irisdrs.crds_proxy.bestrefs import LocalReferences
 from irisdrs.crds_proxy.main import open_references
+from irisdrs.crds_proxy.upstream import holdings as upstream_holdings
 from irisdrs.crds_proxy.upstream.holdings import UpstreamHoldings
 from irisdrs.crds_proxy.upstream.server import CrdsServer
 from irisdrs.crds_proxy.verification import Verifier
@@ -200,3 +201,24 @@ async def test_what_came_in_part_and_was_never_asked_for_again_is_removed(
     os.utime(left, (then, then))
     await holdings.local(GAIN)
     assert (left.exists(), recent.exists()) == (False, True)
+
+
+async def test_a_context_of_no_known_date_is_in_force_since_it_was_seen_first(
+    line: Line, local: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def without_history(scope: Message, receive: Any, send: Send) -> None:
+        if scope["path"].startswith("/json/get_context_history/"):
+            await answer(send, b'{"result": [], "error": null, "id": "1"}')
+        else:
+            await line(scope, receive, send)
+
+    monkeypatch.setattr(upstream_holdings, "_WHOLE_S", 0.0)
+    async with served(without_history) as url:
+        holdings = in_front_of(url, local)
+        first = await holdings.catalogue()
+        await asyncio.sleep(1.1)
+        second = await holdings.catalogue()
+        await holdings.close()
+    assert second.asked_at > first.asked_at
+    assert second.changes == first.changes
+    assert second.context_at(first.asked_at) == "tmt_0001.pmap"

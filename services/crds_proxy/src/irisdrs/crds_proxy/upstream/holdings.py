@@ -215,14 +215,12 @@ class UpstreamHoldings:
         return found
 
     async def _ask_whole(self) -> Catalogue:
-        self._info = await self._server.info()
-        files = {
-            name: Published(sums.size, sums.sha1sum)
-            for name, sums in self._server.files(self._info).items()
-            if is_safe_name(name)
-        }
-        now = datetime.now(UTC)
-        changes = changes_of(await self._server.history(), self._info.operational_context, files, now)
+        self._info = info = await self._server.info()
+        sums = await asyncio.to_thread(self._server.files, info)  # of many files, it takes a while
+        files = {name: Published(one.size, one.sha1sum) for name, one in sums.items() if is_safe_name(name)}
+        now, known = datetime.now(UTC), self._known
+        seen = known.changes[-1].at if known and known.context == info.operational_context else now
+        changes = changes_of(await self._server.history(), info.operational_context, files, seen)
         return Catalogue(changes, files, now)
 
     @property
@@ -246,12 +244,13 @@ class UpstreamHoldings:
 
 
 def changes_of(
-    history: list[tuple[str, str, str]], in_force: str, files: Mapping[str, Published], now: datetime
+    history: list[tuple[str, str, str]], in_force: str, files: Mapping[str, Published], seen: datetime
 ) -> tuple[Change, ...]:
     """Changes of the context that a server tells: start date, context, description; oldest first.
 
     What is no context, or has no date, is passed over. A context in force that the history does not end with has been
-    in force since now, as far as anybody can tell. A server does not say since when there are files: since ever.
+    in force since it was seen first, as far as anybody can tell. A server does not say since when there are
+    files: since ever.
     """
     found: list[tuple[datetime, str, str]] = []
     for date, context, description in history:
@@ -261,7 +260,7 @@ def changes_of(
                 found.append((moment if moment.tzinfo else moment.replace(tzinfo=UTC), context, description))
     found.sort()
     if is_context_name(in_force) and (not found or found[-1][1] != in_force):
-        found.append((max([now, *(moment for moment, _, _ in found[-1:])]), in_force, ""))
+        found.append((max([seen, *(moment for moment, _, _ in found[-1:])]), in_force, ""))
     return tuple(
         Change(
             number=number,
