@@ -93,12 +93,13 @@ def test_what_is_over_budget_is_red() -> None:
 async def embedded(folder: Path, catalogue: Catalogue, store: DirectoryStore) -> AsyncIterator[str]:
     """The web application of `iris up` with a service that takes nothing; gives its URL."""
     settings, bus = HostSettings(data_dir=folder), MemoryBus()
-    with ThreadPoolExecutor(1) as threads:
-        platform = Platform(store, local_references(settings, store), folder, folder, threads)
-        system = EmbeddedSystem(settings, bus, platform, "test", webs=[application(catalogue, store)])
-        system.dispatchers["archive"] = Dispatcher(bus, Service("archive", {}))
-        async with serving(web_application(system), "127.0.0.1", 0) as url:
-            yield url
+    async with local_references(settings, store) as references:
+        with ThreadPoolExecutor(1) as threads:
+            platform = Platform(store, references, folder, folder, threads)
+            system = EmbeddedSystem(settings, bus, platform, "test", webs=[application(catalogue, store)])
+            system.dispatchers["archive"] = Dispatcher(bus, Service("archive", {}))
+            async with serving(web_application(system), "127.0.0.1", 0) as url:
+                yield url
     bus.close()
 
 
