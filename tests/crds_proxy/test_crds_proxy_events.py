@@ -1,5 +1,6 @@
 """A reference that calibrate has made is certified or rejected once; every change of contexts is told."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,8 @@ from irisdrs.crds_proxy.announcements import Announcements
 from irisdrs.crds_proxy.delivery.deliveries import Deliveries
 from irisdrs.crds_proxy.delivery.process import CrdsProcess
 from irisdrs.crds_proxy.handlers import handlers
-from irisdrs.crds_proxy.holdings import ChangeKind
+from irisdrs.crds_proxy.holdings import Change, ChangeKind, Published
+from irisdrs.crds_proxy.states import file_key
 from irisdrs.crds_proxy.store_holdings import StoreHoldings
 from irisdrs.crds_proxy.verification import Verifier
 from irisdrs.shared import crash_points
@@ -160,6 +162,19 @@ async def test_every_change_is_told_once_and_whose_teller_died_again(
     assert told[0] == first
     assert len({one.event_id for one in told}) == 2
     assert await proxy.told() == []
+
+
+async def test_a_change_whose_context_cannot_be_read_here_is_told_of_all_types(proxy: Proxy) -> None:
+    content = b"written by a host of another day"
+    await proxy.store.put(file_key("tmt_0001.pmap"), content)
+    facts = Published(len(content), hashlib.sha1(content).hexdigest(), hashlib.sha256(content).hexdigest())
+    change = Change(
+        1, ChangeKind.DELIVERY, "tmt_0001.pmap", datetime.now(UTC), "somebody", "a test", {"tmt_0001.pmap": facts}
+    )
+    assert await proxy.holdings.states.commit(change)
+    told = await anext(proxy.announcements.look())
+    assert isinstance(told, ContextChanged)
+    assert (told.new_context, told.types) == ("tmt_0001.pmap", tuple(sorted(reference_types())))
 
 
 async def test_the_cache_keeps_up_with_the_store_and_the_store_with_the_cache(proxy: Proxy, tmp_path: Path) -> None:

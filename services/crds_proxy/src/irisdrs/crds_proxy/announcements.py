@@ -13,7 +13,7 @@ from irisdrs.crds_proxy.holdings import Catalogue, Change
 from irisdrs.crds_proxy.store_holdings import StoreHoldings
 from irisdrs.shared.crds.cache import Cache
 from irisdrs.shared.crds.reference_types import reference_types
-from irisdrs.shared.errors import Fatal, MissingReference
+from irisdrs.shared.errors import Fatal
 from irisdrs.shared.events import ContextChanged, Event
 from irisdrs.shared.file_signature import Signature, signature_of
 from irisdrs.shared.service import Round
@@ -84,7 +84,7 @@ class Announcements:
             before, after = [
                 set(await bring_mappings(self._holdings, name)) if name != _NO_CONTEXT else set() for name in (old, new)
             ]
-        except MissingReference as problem:
+        except Fatal as problem:
             _log.error("a context cannot be compared", problem=str(problem))
             return tuple(sorted(reference_types()))
         differing = {name.split("_")[2] for name in before ^ after if name.endswith(".rmap")}
