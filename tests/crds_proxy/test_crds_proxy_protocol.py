@@ -249,7 +249,13 @@ async def test_a_new_context_is_seen_within_a_second_and_old_ones_stay(server: S
 
 
 @pytest.mark.parametrize(
-    "path", [f"references/tmt/{NEW_FLAT}", f"mappings/tmt/{NEW}", "mappings/tmt/tmt_iris_flat_0002.rmap"]
+    "path",
+    [
+        f"references/tmt/{NEW_FLAT}",
+        f"references/files/{NEW_FLAT}",
+        f"mappings/tmt/{NEW}",
+        "mappings/tmt/tmt_iris_flat_0002.rmap",
+    ],
 )
 async def test_files_whole_in_parts_and_not_again(server: Server, path: str) -> None:
     content = server.source.path(path.rpartition("/")[2]).read_bytes()

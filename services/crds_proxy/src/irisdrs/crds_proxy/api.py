@@ -70,6 +70,7 @@ def application(references: LocalReferences) -> FastAPI:
             for kind, each in found.items()
         ]
 
+    @app.head(FILES_PATH + "/{name}", include_in_schema=False)
     @app.get(FILES_PATH + "/{name}", summary="A reference file; its ETag is its SHA-256", response_class=FileResponse)
     async def file(name: str, request: Request) -> Response:
         return await answer_with_reference(references, name, request)
