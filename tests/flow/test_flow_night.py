@@ -50,7 +50,8 @@ async def test_a_disturbed_night_ends_as_a_calm_one(
         await ground.system.bus.quiet()
         assert crash_points.armed() == {}
         assert not token.exists()
-        assert all(deaths > 0 for deaths in ground.system.restarts.values())
+        idle = {"crds_proxy"}  # nothing is delivered in this night
+        assert all(deaths > 0 for name, deaths in ground.system.restarts.items() if name not in idle)
         assert not (await ground.verdict()).duplicated
         assert await ground.parked() == {}
         assert await ground.products() == calm
