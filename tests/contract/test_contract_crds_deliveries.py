@@ -28,8 +28,7 @@ from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.store.port import Store
 from irisdrs.shared.store.s3 import s3_store
 from irisdrs.shared.testing.references import HEADER, write_certifiable, write_reference
-from irisdrs.shared.testing.servers.disk import SmallDisk, small_disk
-from irisdrs.shared.testing.servers.process import ServerMissing
+from irisdrs.shared.testing.servers.disk import SmallDisk
 from irisdrs.shared.testing.servers.swift import SwiftServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # all tests share one process of the client
@@ -371,15 +370,6 @@ async def until_done(work: Callable[[], Awaitable[str]]) -> None:
             with contextlib.suppress(Outage):
                 await work()
                 return
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    try:
-        with small_disk(tmp_path / "disk", 2_000_000) as disk:
-            yield disk
-    except ServerMissing as problem:
-        pytest.skip(str(problem))
 
 
 @pytest.mark.parametrize("what", ["store", "cache"])

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,8 +22,7 @@ from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.store.port import JSON, Store
 from irisdrs.shared.store.s3 import S3Store, s3_store
-from irisdrs.shared.testing.servers.disk import SmallDisk, small_disk
-from irisdrs.shared.testing.servers.process import ServerMissing
+from irisdrs.shared.testing.servers.disk import SmallDisk
 from irisdrs.shared.testing.servers.swift import SwiftServer
 
 MORNING = datetime(2034, 8, 1, 17, tzinfo=UTC)
@@ -240,15 +239,6 @@ class TestStoreHoldings:
         assert list(Cache(disk.folder / "crds").references.iterdir()) == []
         disk.free()
         assert (await holdings.local(NAME)).stat().st_size == 300_000
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    try:
-        with small_disk(tmp_path / "disk", 1_000_000) as disk:
-            yield disk
-    except ServerMissing as problem:
-        pytest.skip(str(problem))
 
 
 async def test_while_the_store_is_away_what_is_here_is_answered(

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from irisdrs.crds_proxy.cache_holdings import CacheHoldings
 from irisdrs.crds_proxy.holdings import Catalogue, Published
 from irisdrs.crds_proxy.states import States, object_of
 from irisdrs.crds_proxy.verification import Unusable, Verifier
-from irisdrs.shared.crds.cache import Cache, FileFacts, admit, building, read_manifest, write_manifest
+from irisdrs.shared.crds.cache import Cache, FileFacts, add_to_manifest, admit, read_manifest
 from irisdrs.shared.crds.names import is_safe_name
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference, Outage
 from irisdrs.shared.store.port import Store
@@ -121,7 +121,7 @@ class StoreHoldings:
         try:
             await asyncio.to_thread(cache.prepare)
             # Into the manifest first: a file that is there can be verified, whoever dies in between.
-            await asyncio.to_thread(enter, cache, {name: facts})
+            await asyncio.to_thread(add_to_manifest, cache, {name: facts})
             if (path := await self._verified(name)) is not None:
                 return path
             async with _one_fetcher(cache, name):
@@ -163,14 +163,6 @@ class StoreHoldings:
             if self._files.cache.path(name).exists():
                 _log.error("a file of the CRDS cache is brought again", problem=str(problem))
             return None
-
-
-def enter(cache: Cache, files: Mapping[str, FileFacts]) -> None:
-    """Enter files of a cache into its manifest."""
-    if files.items() <= read_manifest(cache).items():
-        return
-    with building(cache):
-        write_manifest(cache, {**read_manifest(cache), **files})
 
 
 def _admit(source: Path, path: Path, facts: FileFacts) -> None:

@@ -115,8 +115,10 @@ def write_manifest(cache: Cache, manifest: Manifest) -> None:
 
 def add_to_manifest(cache: Cache, files: Manifest) -> None:
     """Add the facts of files; other processes may do so at the same time."""
+    if files.items() <= read_manifest(cache).items():
+        return
     with building(cache):
-        write_manifest(cache, read_manifest(cache) | dict(files))
+        write_manifest(cache, {**read_manifest(cache), **files})
 
 
 def remove_from_manifest(cache: Cache, name: str) -> None:
