@@ -157,7 +157,7 @@ def test_the_last_row_of_a_ramp_of_more_than_two_thousand_million_counts_is_its_
     intervals = intervals_of(times)
     offsets = np.zeros((reads, size), np.float32)
     fit_rows(
-        Ramp(ramp, offsets, offsets[..., None], intervals.reads, intervals.length_s, intervals.usable),
+        Ramp(ramp, offsets, offsets, offsets[..., None], intervals.reads, intervals.length_s, intervals.usable),
         Detector(threshold, tuple(terms), gain, noise, flags),
         settings.method(reads),
         Planes(rate, poisson, rnoise, chi2, time, number, dq),

@@ -49,26 +49,25 @@ def test_kernels_that_stream_through_planes_are_vectorised(warm: None, kernel: A
     assert packed_multiplications(kernel, signature) >= multiplications
 
 
-TILE = differences.Tile._make((*np.zeros((6, READS, COLUMNS), np.float32), np.arange(1, READS)))
+TILE = differences.Tile._make((*np.zeros((5, READS, COLUMNS), np.float32), np.arange(1, READS)))
 FIT = likelihood.Fit(*np.zeros((9, COLUMNS), np.float32))
 INTERVAL, COUNTS = np.zeros(READS, np.float32), np.zeros((READS, 1, COLUMNS), np.uint16)
 PLANE, FLAGS = np.zeros((1, COLUMNS), np.float32), np.zeros((1, COLUMNS), np.uint32)
-OFFSETS = np.zeros((READS, COLUMNS), np.float32), np.zeros((READS, 1, 1), np.float32)
-RAMP = differences.Ramp(COUNTS, *OFFSETS, np.arange(READS), INTERVAL, np.ones(READS, np.bool_))
+OFFSET, ROW_OFFSET = np.zeros((READS, COLUMNS), np.float32), np.zeros((READS, 1, 1), np.float32)
+RAMP = differences.Ramp(COUNTS, OFFSET, OFFSET, ROW_OFFSET, np.arange(READS), INTERVAL, np.ones(READS, np.bool_))
 DETECTOR = differences.Detector(COUNTS[0], (PLANE, PLANE, PLANE, PLANE, PLANE), PLANE, PLANE, FLAGS)
-SCRATCH, MARKS = np.zeros((5, COLUMNS), np.float32), np.zeros(COLUMNS, np.uint8)
-LINES = np.zeros((2, COLUMNS), np.float32)
+LINES, MARKS = np.zeros((5, COLUMNS), np.float32), np.zeros(COLUMNS, np.uint8)
 
 
 @pytest.mark.parametrize(
     ("kernel", "arguments", "multiplications"),
     [
-        (differences.linear_differences, (RAMP, DETECTOR, 0, 0, COLUMNS, TILE, *SCRATCH[:3], LINES, *SCRATCH[3:]), 11),
+        (differences.linear_differences, (RAMP, DETECTOR, 0, 0, COLUMNS, TILE, LINES, *LINES[:2]), 11),
         (likelihood.guess_rates, (TILE, INTERVAL, FIT, COLUMNS), 5),
         (likelihood.factorise, (TILE, INTERVAL, FIT, COLUMNS), 12),
-        (likelihood.weigh_differences, (TILE, COLUMNS), 3),
-        (likelihood.spread, (TILE, INTERVAL, FIT, COLUMNS), 9),
-        (jumps.may_have_step, (TILE, FIT, np.float32(1), COLUMNS, *SCRATCH[:4], MARKS), 13),
+        (likelihood.spread, (TILE, INTERVAL, FIT, COLUMNS, LINES[0]), 12),
+        (likelihood.spread_of_weights, (TILE, INTERVAL, FIT, COLUMNS), 9),
+        (jumps.may_have_step, (TILE, FIT, np.float32(1), COLUMNS, *LINES[:4], MARKS), 13),
     ],
     ids=lambda found: getattr(found, "__name__", ""),
 )

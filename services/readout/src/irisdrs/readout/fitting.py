@@ -251,9 +251,11 @@ def prepared_ramp(
     if (column_offset.shape, row_offset.shape[:2]) != wanted or columns % row_offset.shape[2]:
         raise ValueError(f"reads {reads.shape}, offsets {column_offset.shape} and {row_offset.shape}")
     reads = np.require(reads, np.uint16, ["C", "W"])
+    used_offset = column_offset[intervals.reads]
     return Ramp(
         reads,
         np.require(column_offset, np.float32, ["C", "W"]),
+        np.diff(used_offset, axis=0, prepend=used_offset[:1]).astype(np.float32),
         np.require(row_offset, np.float32, ["C", "W"]),
         intervals.reads,
         intervals.length_s,

@@ -10,13 +10,11 @@ from irisdrs.readout.cuda.device import Device, DeviceArray
 from irisdrs.readout.cuda.references import References
 from irisdrs.readout.fitting import FitSettings, RampFit
 from irisdrs.readout.sampling.differences import Detector, Ramp
-from irisdrs.readout.sampling.ramp_fit import Planes, common_weights
+from irisdrs.readout.sampling.ramp_fit import PIXEL_LINES, SUMS, TILE_PLANES, Planes, common_weights
 
 #: Pixels that are fitted at a time: a device has some hundred thousand threads. With 100 reads their scratch takes
-#: 1.3 GB.
+#: 1.2 GB.
 PIXELS_AT_A_TIME = 2**18
-
-_TILE_PLANES, _PIXEL_PLANES, _SUMS = 6, 6, 16
 
 
 def fit_on(
@@ -62,6 +60,7 @@ def fit_on(
     sent_ramp = ramp._replace(
         reads=device.plain(there),
         column_offset=sent(ramp.column_offset[ramp.used]),
+        column_step=sent(ramp.column_step),
         row_offset=sent(ramp.row_offset[ramp.used]),
         used=sent(np.arange(used)),
         interval=sent(ramp.interval),
@@ -77,10 +76,10 @@ def fit_on(
     at_once = min(max(PIXELS_AT_A_TIME // columns, 1), rows)
     pixels = at_once * columns
     scratch = (
-        room((_TILE_PLANES, used, pixels)),
-        room((_SUMS, pixels)),
+        room((TILE_PLANES, used, pixels)),
+        room((SUMS, pixels)),
         room((pixels,), np.uint8),
-        room((_PIXEL_PLANES, used, pixels)),
+        room((PIXEL_LINES, used, pixels)),
         sent(np.arange(1, used)),
         sent(common_weights(ramp.interval, method)),
     )

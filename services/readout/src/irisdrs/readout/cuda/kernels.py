@@ -13,7 +13,6 @@ import numpy as np
 
 from irisdrs.readout.cuda.compilation import cuda, kernel
 from irisdrs.readout.sampling.differences import Detector, Ramp, Tile
-from irisdrs.readout.sampling.likelihood import Fit
 from irisdrs.readout.sampling.pixel import (
     after_event,
     even_factors,
@@ -214,8 +213,9 @@ def fit(
     Parameters
     ----------
     scratch : tuple
-        float32 (6, used reads, threads), (16, threads), uint8 (threads,), float32 (6, used reads, threads), int64
-        (used reads - 1,), float32 (powers, used reads): tile, sums, suspects, pixel, lines, and `common_weights`. A
+        float32 (TILE_PLANES, used reads, threads), (SUMS, threads), uint8 (threads,), float32 (PIXEL_LINES, used
+        reads, threads), int64 (used reads - 1,), float32 (powers, used reads): tile, sums, suspects, pixel, lines, and
+        `common_weights`. A
         thread's own are apart from each other, and those of its neighbours beside them: so they are fetched together.
     """
     x, y = cuda.grid(2)
@@ -229,11 +229,8 @@ def fit(
             tiles[2][:, at : at + 1],
             tiles[3][:, at : at + 1],
             tiles[4][:, at : at + 1],
-            tiles[5][:, at : at + 1],
             lines,
         )
-        own = sums[:, at : at + 1]
-        results = Fit(own[0], own[1], own[2], own[3], own[4], own[5], own[6], own[7], own[8])
         planes.dq[row, x] = 0
         fit_columns(
             ramp,
@@ -244,8 +241,7 @@ def fit(
             x,
             1,
             tile,
-            results,
-            own,
+            sums[:, at : at + 1],
             suspects[at : at + 1],
             pixels[:, :, at],
             common[:, ::1],

@@ -16,7 +16,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from irisdrs.readout.sampling.linearity import Terms
-from irisdrs.readout.sampling.stripes import fill_line
 
 #: Variance of the converter's rounding to whole numbers, DN^2: no read is better than that.
 ROUNDING_VARIANCE = np.float32(1 / 12)
@@ -41,6 +40,8 @@ class Ramp(NamedTuple):
         Raw counts, DN.
     column_offset : float32 (reads, columns)
         To be subtracted from every row, DN.
+    column_step : float32 (used, columns)
+        `column_offset` of a used read above that of the used read before it, DN; 0 for the first.
     row_offset : float32 (reads, rows, stripes)
         To be subtracted from the columns of each stripe, DN; stripes are of as many columns each, 1 is the whole row.
     used : int64 (used,)
@@ -51,6 +52,7 @@ class Ramp(NamedTuple):
 
     reads: NDArray[np.uint16]
     column_offset: NDArray[np.float32]
+    column_step: NDArray[np.float32]
     row_offset: NDArray[np.float32]
     used: NDArray[np.int64]
     interval: NDArray[np.float32]
@@ -65,11 +67,9 @@ class Tile(NamedTuple):
     Attributes
     ----------
     difference
-        Linear difference, DN; 0 where it is not good.
+        Linear difference, DN; NaN where it is not good.
     noise
         Variance of read j by read noise, DN^2.
-    good
-        1 or 0.
     residual, lever, weight
         What a fit leaves behind, see `likelihood`.
     lines : int64 (used reads - 1,)
@@ -79,7 +79,6 @@ class Tile(NamedTuple):
 
     difference: NDArray[np.float32]
     noise: NDArray[np.float32]
-    good: NDArray[np.float32]
     residual: NDArray[np.float32]
     lever: NDArray[np.float32]
     weight: NDArray[np.float32]
@@ -100,16 +99,22 @@ def curve(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _fetch_counts(ramp: Ramp, row: int, left: int, width: int, tile: Tile) -> None:
-    """Put the counts of the used reads where their differences will be.
+def _fetch_counts(ramp: Ramp, row: int, left: int, width: int, tile: Tile, floored: NDArray[np.float32]) -> None:
+    """Put the counts of the used reads where their differences will be, and note which pixels have a count of 0.
 
-    Reads are far apart in memory. A loop that does nothing else has many of them under way at once; one that computes
-    with each would wait for each. Counts are whole numbers in float32, too.
+    Reads are far apart in memory. A loop that does next to nothing else has many of them under way at once; one that
+    computes with each would wait for each. Counts are whole numbers in float32, too.
     """
+    lowest = floored
+    for x in range(width):
+        lowest[x] = np.float32(np.inf)
     for j in range(len(ramp.used)):
         count, value = ramp.reads[ramp.used[j], row, left : left + width], tile.difference[j]
         for x in range(width):
             value[x] = np.float32(count[x])
+            lowest[x] = min(lowest[x], value[x])
+    for x in range(width):
+        floored[x] = np.float32(lowest[x] == np.float32(0))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -120,31 +125,26 @@ def linear_differences(
     left: int,
     width: int,
     tile: Tile,
-    limit: NDArray[np.float32],
-    level: NDArray[np.float32],
-    bent: NDArray[np.float32],
     lines: NDArray[np.float32],
     saturated: NDArray[np.float32],
     floored: NDArray[np.float32],
 ) -> None:
-    """Fill `difference`, `noise` and `good` of a tile.
+    """Fill `difference` and `noise` of a tile.
 
     Parameters
     ----------
     ramp : Ramp
     detector : Detector
     row, left, width : int
-        Pixels (row, left) to (row, left + width - 1).
+        Pixels (row, left) to (row, left + width - 1), of one stripe.
     tile : Tile
-    limit, level, bent : float32 (columns,)
-        Scratch.
-    lines : float32 (2, columns)
+    lines : float32 (5, columns)
         Scratch.
     saturated, floored : float32 (columns,)
         Become 1 where a read is saturated, or has a count of 0, else 0.
     """
-    _fetch_counts(ramp, row, left, width, tile)
-    highest, lowest = saturated, floored
+    _fetch_counts(ramp, row, left, width, tile, floored)
+    limit, level, bent, shift, shift_step = lines[0], lines[1], lines[2], lines[3], lines[4]
     threshold = detector.threshold[row, left : left + width]
     sigma = detector.read_noise[row, left : left + width]
     a1 = detector.terms[0][row, left : left + width]
@@ -152,35 +152,39 @@ def linear_differences(
     a3 = detector.terms[2][row, left : left + width]
     a4 = detector.terms[3][row, left : left + width]
     a5 = detector.terms[4][row, left : left + width]
-    stripe_columns = detector.gain.shape[1] // ramp.row_offset.shape[2]
+    stripe = left // stripe_columns(ramp)
     for x in range(width):
-        highest[x], lowest[x] = np.float32(-1), np.float32(np.inf)
-        level[x] = bent[x] = np.float32(0)
         limit[x] = np.float32(threshold[x])
+        level[x] = bent[x] = np.float32(0)
     for j in range(len(ramp.used)):
         read, before = ramp.used[j], ramp.used[max(j - 1, 0)]
-        offset = ramp.column_offset[read, left : left + width]
-        offset_before = ramp.column_offset[before, left : left + width]
-        row_offset, row_offset_before = lines[j % 2, :width], lines[(j + 1) % 2, :width]
-        fill_line(ramp.row_offset[read, row], stripe_columns, left, row_offset)
-        usable = np.float32(ramp.usable[j])
-        difference, noise, good = tile.difference[j], tile.noise[j], tile.good[j]
+        offset, offset_step = ramp.column_offset[read, left : left + width], ramp.column_step[j, left : left + width]
+        row_offset = ramp.row_offset[read, row, stripe]
+        row_step = row_offset - ramp.row_offset[before, row, stripe]
+        # A step is a sum of steps: sums of offsets of thousands of DN have a rounding that their steps have not.
+        for x in range(width):
+            shift[x] = offset[x] + row_offset
+            shift_step[x] = offset_step[x] + row_step
+        kept = np.float32(1) if ramp.usable[j] else np.float32(np.nan)
+        difference, noise = tile.difference[j], tile.noise[j]
         for x in range(width):
             value = difference[x]
-            # Bounds, and factors chosen: a store that may or may not happen is slow.
-            highest[x] = max(highest[x], value)
-            lowest[x] = min(lowest[x], value)
-            is_good = (highest[x] < limit[x]) & (min(value, level[x]) > np.float32(0))
-            factor = usable if is_good else np.float32(0)
-            bend, slope = curve(value - offset[x] - row_offset[x], a1[x], a2[x], a3[x], a4[x], a5[x])
-            step = value - level[x] - (offset[x] - offset_before[x] + (row_offset[x] - row_offset_before[x]))
-            step = a1[x] * step + (bend - bent[x])
+            # Values chosen: a store that may or may not happen is slow. No count is below a limit that was reached.
+            open_limit = limit[x] if value < limit[x] else np.float32(-1)
+            is_good = (open_limit > np.float32(0)) & (min(value, level[x]) > np.float32(0))
+            bend, slope = curve(value - shift[x], a1[x], a2[x], a3[x], a4[x], a5[x])
+            step = a1[x] * (value - level[x] - shift_step[x]) + (bend - bent[x])
             level[x] = value
+            limit[x] = open_limit
             bent[x] = bend
-            difference[x] = step if factor > np.float32(0) else np.float32(0)
+            difference[x] = step * kept if is_good else np.float32(np.nan)
             slope *= sigma[x]
             noise[x] = max(slope * slope, ROUNDING_VARIANCE)
-            good[x] = factor
     for x in range(width):
-        saturated[x] = np.float32(highest[x] >= limit[x])
-        floored[x] = np.float32(lowest[x] == np.float32(0))
+        saturated[x] = np.float32(limit[x] < np.float32(0))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def stripe_columns(ramp: Ramp) -> int:
+    """Columns of each stripe of the row offsets."""
+    return int(ramp.column_offset.shape[1] // ramp.row_offset.shape[2])

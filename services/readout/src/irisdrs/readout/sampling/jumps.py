@@ -5,7 +5,7 @@ chi^2 most is left out when it does so by more than a limit, and the rest is tes
 differences share a read, and so finds small jumps. `drop_outliers` compares every difference with their median
 (Anderson & Gordon 2011, PASP 123, 1237), as `stcal.jump.twopoint_difference.find_crs` does.
 
-All functions but `may_have_step` work on the differences of one pixel, float32 (used reads,), as in `Tile`.
+All functions but `may_have_step` work on the differences of one pixel, float32 (used reads,), as in `Pixel`.
 """
 
 import math
@@ -65,7 +65,6 @@ def may_have_step(
     suspect : uint8 (columns,)
         Becomes 1 for such pixels.
     """
-    excess_after = fit.rnoise
     for x in range(width):
         rho[x] = weight_after[x] = diagonal[x] = excess[x] = np.float32(0)
         fit.a[x] = fit.b[x] / fit.c[x] if fit.c[x] > np.float32(0) else np.float32(0)
@@ -76,10 +75,8 @@ def may_have_step(
             u = substitute(lever[x], noise[x], weight[x], weight_after[x])
             r = substitute(residual[x] - fit.a[x] * lever[x], noise[x], weight[x], rho[x])
             q = invert_diagonal(noise[x], weight[x], diagonal[x])
-            # Two planes in turns: a store that may or may not happen is slow.
-            excess_after[x] = max(r * r - limit * (q - u * u * fit.c[x]), excess[x])
+            excess[x] = max(excess[x], r * r - limit * (q - u * u * fit.c[x]))
             weight_after[x], rho[x], diagonal[x] = u, r, q
-        excess, excess_after = excess_after, excess
     for x in range(width):
         fit.rate[x] = max(fit.rate[x] + fit.a[x], np.float32(0))
         enough = fit.number[x] >= np.float32(FEWEST_DIFFERENCES)
@@ -136,7 +133,7 @@ def steepest_fall(
             rate * inverse_gain,
             noise[j - 1],
             noise[j],
-            good[j],
+            good[j] > np.float32(0),
             residual[j - 1],
             lever[j - 1],
             weight[j - 1],

@@ -72,7 +72,7 @@ def eliminate(
     photons: np.float32,
     noise_before: np.float32,
     noise: np.float32,
-    good: np.float32,
+    good: np.bool_,
     residual_before: np.float32,
     lever_before: np.float32,
     weight_before: np.float32,
@@ -80,7 +80,7 @@ def eliminate(
     """One step of the factorisation: residual, lever and weight of a difference."""
     carry = noise_before * weight_before
     pivot = photons * interval + noise + noise_before * (np.float32(1) - carry)
-    weight = np.float32(1) / pivot if good > np.float32(0) else np.float32(0)
+    weight = np.float32(1) / pivot if good else np.float32(0)
     return residual + carry * residual_before, interval + carry * lever_before, weight
 
 
@@ -102,23 +102,24 @@ def guess_rates(tile: Tile, interval: NDArray[np.float32], fit: Fit, width: int)
 
     Sets `rate`, `number` and `time`.
     """
-    total, top, top_time, top_after = fit.a, fit.b, fit.c, fit.poisson
+    total, top, top_time = fit.a, fit.b, fit.c
     for x in range(width):
         total[x] = top_time[x] = fit.time[x] = fit.number[x] = np.float32(0)
         top[x] = _NOTHING
     for j in tile.lines:
         dt, inverse = interval[j], np.float32(1) / interval[j]
-        difference, good = tile.difference[j], tile.good[j]
+        difference = tile.difference[j]
         for x in range(width):
-            steepness = difference[x] * inverse if good[x] > np.float32(0) else _NOTHING
-            # Arithmetic, and two planes in turns: a store that may or may not happen is slow.
+            is_good = difference[x] == difference[x]
+            good = np.float32(is_good)
+            steepness = difference[x] * inverse if is_good else _NOTHING
+            # Arithmetic: a store that may or may not happen is slow.
             steeper = np.float32(steepness > top[x])
             top_time[x] += steeper * (dt - top_time[x])
-            top_after[x] = max(steepness, top[x])
-            total[x] += difference[x]
-            fit.time[x] += good[x] * dt
-            fit.number[x] += good[x]
-        top, top_after = top_after, top
+            top[x] = max(top[x], steepness)
+            total[x] += difference[x] if is_good else np.float32(0)
+            fit.time[x] += good * dt
+            fit.number[x] += good
     for x in range(width):
         several = np.float32(fit.number[x] > np.float32(1))
         time = fit.time[x] - several * top_time[x]
@@ -134,18 +135,19 @@ def factorise(tile: Tile, interval: NDArray[np.float32], fit: Fit, width: int) -
         tile.residual[0, x] = tile.lever[0, x] = tile.weight[0, x] = np.float32(0)
     for j in tile.lines:
         dt = interval[j]
-        difference, good = tile.difference[j], tile.good[j]
+        difference = tile.difference[j]
         noise, noise_before = tile.noise[j], tile.noise[j - 1]
         residual, lever, weight = tile.residual[j], tile.lever[j], tile.weight[j]
         residual_before, lever_before, weight_before = tile.residual[j - 1], tile.lever[j - 1], tile.weight[j - 1]
         for x in range(width):
+            is_good = difference[x] == difference[x]
             y, z, w = eliminate(
-                difference[x] - fit.rate[x] * dt,
+                difference[x] - fit.rate[x] * dt if is_good else np.float32(0),
                 dt,
                 fit.rate[x] * fit.inverse_gain[x],
                 noise_before[x],
                 noise[x],
-                good[x],
+                is_good,
                 residual_before[x],
                 lever_before[x],
                 weight_before[x],
@@ -165,19 +167,33 @@ def improve_rates(fit: Fit, width: int) -> None:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def weigh_differences(tile: Tile, width: int) -> None:
-    """The weights C^-1 dt of the differences, which take the place of the levers."""
-    last = tile.lever.shape[0] - 1
+def spread(tile: Tile, interval: NDArray[np.float32], fit: Fit, width: int, after: NDArray[np.float32]) -> None:
+    """Variances of the factorised fit's rate, whose weights u are C^-1 dt: as `spread_of_weights`.
+
+    Parameters
+    ----------
+    after : float32 (columns,)
+        Scratch.
+    """
     for x in range(width):
-        tile.lever[last, x] *= tile.weight[last, x]
+        fit.poisson[x] = fit.rnoise[x] = after[x] = np.float32(0)
     for j in tile.lines[::-1]:
-        lever, after, noise, weight = tile.lever[j - 1], tile.lever[j], tile.noise[j - 1], tile.weight[j - 1]
+        dt = interval[j]
+        lever, noise, weight = tile.lever[j], tile.noise[j], tile.weight[j]
         for x in range(width):
-            lever[x] = substitute(lever[x], noise[x], weight[x], after[x])
+            u = substitute(lever[x], noise[x], weight[x], after[x])
+            step = after[x] - u
+            fit.poisson[x] += dt * u * u
+            fit.rnoise[x] += noise[x] * step * step
+            after[x] = u
+    noise = tile.noise[0]
+    for x in range(width):
+        fit.rnoise[x] += noise[x] * after[x] * after[x]
+    _scale_variances(fit, width)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def spread(tile: Tile, interval: NDArray[np.float32], fit: Fit, width: int) -> None:
+def spread_of_weights(tile: Tile, interval: NDArray[np.float32], fit: Fit, width: int) -> None:
     """Variances of sum u d / c with the weights u in the tile's levers: exact for any weights and times.
 
     Sets `poisson` = sum u^2 dt / (g c^2) and `rnoise` = sum n_j (u_j - u_{j+1})^2 / c^2.
@@ -193,6 +209,12 @@ def spread(tile: Tile, interval: NDArray[np.float32], fit: Fit, width: int) -> N
             fit.poisson[x] += dt * lever[x] * lever[x]
             step = lever[x] - before[x]
             fit.rnoise[x] += noise_before[x] * step * step
+    _scale_variances(fit, width)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _scale_variances(fit: Fit, width: int) -> None:
+    """From sums over weights to the variances of a rate; 0 without a good difference."""
     for x in range(width):
         inverse = np.float32(1) / fit.c[x] if fit.c[x] > np.float32(0) else np.float32(0)
         fit.poisson[x] *= inverse * inverse * fit.inverse_gain[x]

@@ -5,7 +5,7 @@ and sum u_j d_j / sum u_j dt_j is right for a straight ramp whatever the weights
 any unit. Differences that are left out (jumps, saturation, rejected intervals) cut the ramp into segments of reads,
 each with a pedestal of its own: a mode is applied to each segment, and the segments are combined.
 
-All functions work on the differences of one pixel, float32 (used reads,), as in `Tile`.
+All functions work on the differences of one pixel, float32 (used reads,), as in `Pixel`.
 """
 
 import math

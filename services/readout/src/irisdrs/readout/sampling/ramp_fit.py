@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from irisdrs.readout.sampling import likelihood
-from irisdrs.readout.sampling.differences import Detector, Ramp, Tile, linear_differences
+from irisdrs.readout.sampling.differences import Detector, Ramp, Tile, linear_differences, stripe_columns
 from irisdrs.readout.sampling.fixsen import POWERS
 from irisdrs.readout.sampling.jumps import JumpLimits, drop_outliers, drop_steps, may_have_step
 from irisdrs.readout.sampling.likelihood import Fit
@@ -33,8 +33,14 @@ _AD_FLOOR = np.uint32(Quality.AD_FLOOR)
 _JUMP_DET = np.uint32(Quality.JUMP_DET)
 _UNRELIABLE_SLOPE = np.uint32(Quality.UNRELIABLE_SLOPE)
 
-#: Columns of a tile: its planes of 100 reads take 0.6 MB, about what a core has to itself.
-_TILE_COLUMNS = 256
+#: Columns of a tile: its planes of 100 reads take 1 MB, which a core has to itself.
+_TILE_COLUMNS = 512
+
+#: float32 values in a line of the cache.
+_CACHE_LINE = 16
+
+#: Planes of a `Tile`, rows of sums that `fit_columns` takes for its columns, and lines of a `Pixel`.
+TILE_PLANES, SUMS, PIXEL_LINES = 5, 16, 6
 
 #: Jump tests, as the kernel knows them.
 NO_TEST, STEP_TEST, OUTLIER_TEST = range(3)
@@ -92,29 +98,58 @@ class Planes(NamedTuple):
     dq: NDArray[np.uint32]
 
 
+class Pixel(NamedTuple):
+    """A thread's scratch for the differences of one pixel: float32 (used reads,).
+
+    Attributes
+    ----------
+    difference
+        DN; 0 where it is not good.
+    noise
+        As in `Tile`.
+    good
+        1 or 0.
+    first, second, third
+        For whom the pixel is handed to.
+    """
+
+    difference: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    good: NDArray[np.float32]
+    first: NDArray[np.float32]
+    second: NDArray[np.float32]
+    third: NDArray[np.float32]
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def fit_rows(ramp: Ramp, detector: Detector, method: Method, planes: Planes, start: int, stop: int) -> None:
     """Fit the rows `start` to `stop`, in place."""
     used = max(len(ramp.used), 1)
-    tile = Tile(
-        np.empty((used, _TILE_COLUMNS), np.float32),
-        np.empty((used, _TILE_COLUMNS), np.float32),
-        np.empty((used, _TILE_COLUMNS), np.float32),
-        np.empty((used, _TILE_COLUMNS), np.float32),
-        np.empty((used, _TILE_COLUMNS), np.float32),
-        np.empty((used, _TILE_COLUMNS), np.float32),
-        np.arange(1, used),
-    )
-    sums = np.zeros((16, _TILE_COLUMNS), np.float32)
-    fit = Fit(sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7], sums[8])
+    plane = _aligned_lines(TILE_PLANES * used).reshape(TILE_PLANES, used, _TILE_COLUMNS)
+    tile = Tile(plane[0], plane[1], plane[2], plane[3], plane[4], np.arange(1, used))
+    sums = _aligned_lines(SUMS)
     suspect = np.zeros(_TILE_COLUMNS, np.uint8)
-    pixel = np.zeros((6, used), np.float32)
+    pixel = np.zeros((PIXEL_LINES, used), np.float32)
     common = common_weights(ramp.interval, method)
-    columns = planes.rate.shape[1]
+    columns = stripe_columns(ramp)
     for row in range(start, stop):
-        for left in range(0, columns, _TILE_COLUMNS):
-            width = min(_TILE_COLUMNS, columns - left)
-            fit_columns(ramp, detector, method, planes, row, left, width, tile, fit, sums, suspect, pixel, common)
+        for stripe in range(ramp.row_offset.shape[2]):
+            first, last = stripe * columns, (stripe + 1) * columns
+            for left in range(first, last, _TILE_COLUMNS):
+                width = min(_TILE_COLUMNS, last - left)
+                fit_columns(ramp, detector, method, planes, row, left, width, tile, sums, suspect, pixel, common)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _aligned_lines(number: int) -> NDArray[np.float32]:
+    """Scratch, float32 (number, tile columns), uninitialised. Its lines begin with a line of the cache.
+
+    A vector that lies in two lines of the cache takes twice as long to load.
+    """
+    values = number * _TILE_COLUMNS
+    room = np.empty(values + _CACHE_LINE, np.float32)
+    skip = (-room.ctypes.data // room.itemsize) % _CACHE_LINE
+    return room[skip : skip + values].reshape(number, _TILE_COLUMNS)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -127,37 +162,37 @@ def fit_columns(
     left: int,
     width: int,
     tile: Tile,
-    fit: Fit,
     sums: NDArray[np.float32],
     suspect: NDArray[np.uint8],
-    pixel: NDArray[np.float32],
+    pixels: NDArray[np.float32],
     common: NDArray[np.float32],
 ) -> None:
     """Fit the columns from `left` to `left + width` of a row, in place.
 
     Parameters
     ----------
-    tile, fit : Tile, Fit
+    tile : Tile
         Scratch, of at least these columns.
-    sums : float32 (16, columns)
-        Scratch, of which `fit` has the first nine.
+    sums : float32 (SUMS, columns)
+        Scratch.
     suspect : uint8 (columns,)
         Scratch.
-    pixel : float32 (6, used reads)
+    pixels : float32 (PIXEL_LINES, used reads)
         Scratch.
     common : float32 (powers, used reads)
         From `common_weights`.
     """
-    saturated, floored = sums[14], sums[15]
+    fit = Fit(sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7], sums[8])
+    saturated, floored, lines = sums[9], sums[10], sums[11:SUMS]
+    pixel = Pixel(pixels[0], pixels[1], pixels[2], pixels[3], pixels[4], pixels[5])
     for x in range(width):
         fit.inverse_gain[x] = np.float32(1) / detector.gain[row, left + x]
-    limit, level, bent, lines = sums[9], sums[10], sums[11], sums[12:14]
-    linear_differences(ramp, detector, row, left, width, tile, limit, level, bent, lines, saturated, floored)
+    linear_differences(ramp, detector, row, left, width, tile, lines, saturated, floored)
     likelihood.guess_rates(tile, ramp.interval, fit, width)
     dq = detector.dq[row, left : left + width]
-    _drop_jumps(ramp, method, dq, tile, fit, width, sums, suspect, pixel)
-    _fit_tile(ramp, method, tile, fit, width, common, pixel)
-    _store(method, planes, fit, row, left, width, saturated, floored, suspect)
+    _drop_jumps(ramp, method, dq, tile, fit, width, lines, suspect, pixel)
+    _fit_tile(ramp, method, tile, fit, width, lines, common, pixel)
+    _store(method, planes, fit, row, left, width, saturated, floored, suspect, lines[0])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -168,9 +203,9 @@ def _drop_jumps(
     tile: Tile,
     fit: Fit,
     width: int,
-    sums: NDArray[np.float32],
+    lines: NDArray[np.float32],
     suspect: NDArray[np.uint8],
-    pixel: NDArray[np.float32],
+    pixel: Pixel,
 ) -> None:
     """Leave out jumps; `suspect` stays 1 for pixels that have one.
 
@@ -185,48 +220,56 @@ def _drop_jumps(
         usable += 1 if ramp.usable[j] else 0
     if method.jump_test == STEP_TEST:
         likelihood.factorise(tile, ramp.interval, fit, width)
-        may_have_step(tile, fit, method.limits.chi2, width, sums[9], sums[10], sums[11], sums[12], suspect)
+        may_have_step(tile, fit, method.limits.chi2, width, lines[0], lines[1], lines[2], lines[3], suspect)
     else:
         suspect[:] = 1
-    difference, noise, good = pixel[0], pixel[1], pixel[2]
     for x in range(width):
         suspect[x] = suspect[x] if (dq[x] & _DO_NOT_USE) == 0 else 0
         if suspect[x] == 0:
             continue
-        for j in range(len(ramp.interval)):
-            difference[j], noise[j], good[j] = tile.difference[j, x], tile.noise[j, x], tile.good[j, x]
+        _take_pixel(tile, x, pixel)
         if method.jump_test == STEP_TEST:
             jumps, fit.rate[x] = drop_steps(
-                difference,
+                pixel.difference,
                 ramp.interval,
-                noise,
-                good,
+                pixel.noise,
+                pixel.good,
                 fit.inverse_gain[x],
                 method.limits.chi2,
-                pixel[3],
-                pixel[4],
-                pixel[5],
+                pixel.first,
+                pixel.second,
+                pixel.third,
             )
         else:
             jumps = drop_outliers(
-                difference,
+                pixel.difference,
                 ramp.interval,
-                noise,
-                good,
+                pixel.noise,
+                pixel.good,
                 fit.inverse_gain[x],
                 method.limits,
                 usable,
-                pixel[3],
-                pixel[4],
+                pixel.first,
+                pixel.second,
             )
         suspect[x] = 1 if jumps > 0 else 0
         for j in range(len(ramp.interval)):
-            if good[j] != tile.good[j, x]:
-                tile.difference[j, x] = tile.good[j, x] = np.float32(0)
+            if pixel.good[j] == np.float32(0) and tile.difference[j, x] == tile.difference[j, x]:
+                tile.difference[j, x] = np.float32(np.nan)
                 fit.number[x] -= np.float32(1)
                 fit.time[x] -= ramp.interval[j]
     if method.jump_test == OUTLIER_TEST:
         likelihood.guess_rates(tile, ramp.interval, fit, width)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _take_pixel(tile: Tile, x: int, pixel: Pixel) -> None:
+    """Copy a column of the tile."""
+    for j in range(len(pixel.good)):
+        is_good = tile.difference[j, x] == tile.difference[j, x]
+        pixel.difference[j] = tile.difference[j, x] if is_good else np.float32(0)
+        pixel.noise[j] = tile.noise[j, x]
+        pixel.good[j] = np.float32(is_good)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -236,8 +279,9 @@ def _fit_tile(
     tile: Tile,
     fit: Fit,
     width: int,
+    lines: NDArray[np.float32],
     common: NDArray[np.float32],
-    pixel: NDArray[np.float32],
+    pixel: Pixel,
 ) -> None:
     """Estimate rates and variances; `fit.a` becomes chi^2."""
     if method.mode == LIKELIHOOD:
@@ -245,10 +289,10 @@ def _fit_tile(
             likelihood.factorise(tile, ramp.interval, fit, width)
             likelihood.improve_rates(fit, width)
         likelihood.factorise(tile, ramp.interval, fit, width)
-        likelihood.weigh_differences(tile, width)
+        likelihood.spread(tile, ramp.interval, fit, width, lines[0])
     else:
         _weigh_linearly(ramp, method, tile, fit, width, common, pixel)
-    likelihood.spread(tile, ramp.interval, fit, width)
+        likelihood.spread_of_weights(tile, ramp.interval, fit, width)
     for x in range(width):
         inverse = np.float32(1) / fit.c[x] if fit.c[x] > np.float32(0) else np.float32(0)
         fit.rate[x] += fit.b[x] * inverse
@@ -263,37 +307,35 @@ def _weigh_linearly(
     fit: Fit,
     width: int,
     common: NDArray[np.float32],
-    pixel: NDArray[np.float32],
+    pixel: Pixel,
 ) -> None:
     """Weights of a linear mode in the tile's levers, and its sums in b and c; the guessed rates are kept."""
-    difference, noise, good, weight = pixel[0], pixel[1], pixel[2], pixel[3]
     last = len(ramp.interval) - 1
     whole = np.float32(last) if _is_whole(ramp.usable) else np.float32(-1)
     for x in range(width):
-        for j in range(len(ramp.interval)):
-            difference[j], noise[j], good[j] = tile.difference[j, x], tile.noise[j, x], tile.good[j, x]
+        _take_pixel(tile, x, pixel)
         inverse_gain = fit.inverse_gain[x]
-        weights = weight
+        weights = pixel.first
         if fit.number[x] == whole:
             weights = common[0]
             if method.mode == FIXSEN:
-                weights = common[power_class_of(difference, noise, 1, last + 1, inverse_gain)]
+                weights = common[power_class_of(pixel.difference, pixel.noise, 1, last + 1, inverse_gain)]
         else:
             difference_weights(
                 method.mode,
                 method.fowler_reads,
-                difference,
+                pixel.difference,
                 ramp.interval,
-                noise,
-                good,
+                pixel.noise,
+                pixel.good,
                 inverse_gain,
                 OWN_CLASS,
-                weight,
+                weights,
             )
         b = c = np.float32(0)
         for j in range(1, len(ramp.interval)):
             tile.lever[j, x] = weights[j]
-            b += weights[j] * (difference[j] - fit.rate[x] * ramp.interval[j])
+            b += weights[j] * (pixel.difference[j] - fit.rate[x] * ramp.interval[j])
             c += weights[j] * ramp.interval[j]
         tile.lever[0, x] = np.float32(0)
         fit.a[x], fit.b[x], fit.c[x] = np.float32(0), b, c
@@ -341,21 +383,26 @@ def _store(
     saturated: NDArray[np.float32],
     floored: NDArray[np.float32],
     suspect: NDArray[np.uint8],
+    usable: NDArray[np.float32],
 ) -> None:
+    """Put what was found into the planes; `usable` is scratch."""
+    rate, poisson = planes.rate[row, left : left + width], planes.poisson[row, left : left + width]
+    rnoise, chi2 = planes.rnoise[row, left : left + width], planes.chi2[row, left : left + width]
+    time, number = planes.time[row, left : left + width], planes.number[row, left : left + width]
+    dq = planes.dq[row, left : left + width]
     for x in range(width):
-        column = left + x
-        number = np.int64(fit.number[x])
-        finite = math.isfinite(fit.rate[x]) & math.isfinite(fit.poisson[x]) & math.isfinite(fit.rnoise[x])
-        usable = finite & (number > 0)
-        dq = _SATURATED if saturated[x] > np.float32(0) else np.uint32(0)
-        dq |= _AD_FLOOR if floored[x] > np.float32(0) else np.uint32(0)
-        dq |= _JUMP_DET if suspect[x] > 0 else np.uint32(0)
-        dq |= _UNRELIABLE_SLOPE if fit.a[x] > method.chi2_limit[number] else np.uint32(0)
-        dq |= np.uint32(0) if usable else _DO_NOT_USE
-        planes.rate[row, column] = fit.rate[x] if usable else np.float32(0)
-        planes.poisson[row, column] = fit.poisson[x] if usable else np.float32(0)
-        planes.rnoise[row, column] = fit.rnoise[x] if usable else np.float32(0)
-        planes.chi2[row, column] = fit.a[x] if usable else np.float32(0)
-        planes.time[row, column] = fit.time[x] if usable else np.float32(0)
-        planes.number[row, column] = np.uint16(number) if usable else np.uint16(0)
-        planes.dq[row, column] |= dq
+        is_finite = math.isfinite(fit.rate[x]) & math.isfinite(fit.poisson[x]) & math.isfinite(fit.rnoise[x])
+        usable[x] = np.float32(is_finite & (fit.number[x] > np.float32(0)))
+    for x in range(width):
+        rate[x] = fit.rate[x] if usable[x] > np.float32(0) else np.float32(0)
+        poisson[x] = fit.poisson[x] if usable[x] > np.float32(0) else np.float32(0)
+        rnoise[x] = fit.rnoise[x] if usable[x] > np.float32(0) else np.float32(0)
+        chi2[x] = fit.a[x] if usable[x] > np.float32(0) else np.float32(0)
+        time[x] = fit.time[x] if usable[x] > np.float32(0) else np.float32(0)
+        number[x] = np.uint16(fit.number[x] * usable[x])
+    for x in range(width):
+        flags = _SATURATED if saturated[x] > np.float32(0) else np.uint32(0)
+        flags |= _AD_FLOOR if floored[x] > np.float32(0) else np.uint32(0)
+        flags |= _JUMP_DET if suspect[x] > 0 else np.uint32(0)
+        flags |= _UNRELIABLE_SLOPE if fit.a[x] > method.chi2_limit[np.int64(fit.number[x])] else np.uint32(0)
+        dq[x] |= flags if usable[x] > np.float32(0) else flags | _DO_NOT_USE
