@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration, calibrate_for
 from irisdrs.readout.sampling import combination, fixsen, optimal
+from irisdrs.readout.sampling.coadd import find_entries
 from irisdrs.readout.sampling.optimal import ENTRIES, R_MAX, R_MIN
 from irisdrs.readout.sampling.options import FoldOptions, Weighting
-from irisdrs.readout.sampling.pixel_sums import entry_of_r
+from irisdrs.readout.sampling.pixel_sums import R_LIMITS, entry_of_r
 from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.quality import Quality
 
@@ -87,6 +88,19 @@ def test_the_nearest_entry_of_the_table_is_taken() -> None:
     for value, entry in ((0.0, 0), (-1.0, 0), (np.nan, 0), (np.inf, ENTRIES - 1)):
         assert entry_of_r(np.float32(value), np.float32(1)) == entry
     assert entry_of_r(np.float32(1), np.float32(0)) == ENTRIES - 1
+
+
+def test_a_row_of_pixels_has_the_entries_of_its_pixels() -> None:
+    # Around every limit, at powers of two, where bits cease to be a straight logarithm, and beyond both ends.
+    ends = np.array([-np.inf, -1, -0.0, 0, np.nan, 1e-45, 1e-30, 1e30, np.inf], np.float32)
+    limits = np.concatenate([R_LIMITS, np.float32(2) ** np.arange(-140, 127, dtype=np.float32)])
+    near = [np.nextafter(limits, np.float32(side)) for side in (0, np.inf)]
+    random = np.exp(np.random.default_rng(1).uniform(-20, 15, 100_000)).astype(np.float32)
+    r = np.concatenate([ends, limits, *near, random])
+    one, found = np.ones(len(r), np.float32), np.empty(len(r), np.int32)
+    find_entries(False, np.float32(1), 2, one, one, r.copy(), found)
+    np.testing.assert_array_equal(found, [entry_of_r(value, np.float32(1)) for value in r])
+    assert len(np.unique(found)) == ENTRIES
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def warm() -> None:
         (fold.fold_segment_rows, 5 + 4 + 10 + 2),  # linearity, factors of the segment, jump test, mean and co-moment
         (fold.fold_sum_rows, 5 + 1),
         (coadd.add_segment_rows, 8),
+        (coadd.add_combination_rows, 8),
         (coadd.close_rows, 8),
     ],
 )

@@ -15,7 +15,7 @@ from tests.benchmarks.readout.timing import Turns
 from irisdrs.readout.backend import ExposureState, Processor, RateFrame
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.frame import to_file
-from irisdrs.readout.sampling.options import FoldOptions
+from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.readout.warming import read_header_of
 from irisdrs.shared.data.fits import decode_read, encode_read
 from irisdrs.shared.identifiers import SamplingMode
@@ -29,12 +29,16 @@ def frame_figures(processor: Processor, calibration: Calibration) -> list[Figure
     """A streamed exposure from its last read on: arrays, file, hash, store."""
     reads = np.stack(list(reads_of(_shape(calibration), READS)))
     header = read_header_of(_shape(calibration))
+    times = tuple(READ_TIME_S * (k + 1) for k in range(READS))
     turns = Turns()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(ROUNDS):
             state = processor.open(calibration, SamplingMode.UTR, READ_TIME_S * READS, FoldOptions(jump_sigma=5.0))
             fold(processor, state, reads[:-1])
             frame = turns.take("arrays", number, 1, _finish, processor, state, reads[-1])
+            state = processor.open(calibration, SamplingMode.UTR, times[-1], FoldOptions(Weighting.OPTIMAL, times))
+            fold(processor, state, reads[:-1])
+            turns.take("optimum", number, 1, _finish, processor, state, reads[-1])
             data = turns.take("file", number, 1, to_file, frame, header, header.ended_at, READS, {})
             turns.take("hash", number, 1, _hash, data)
             turns.take("store", number, 1, _put, Path(folder), f"{number}.fits", data)
@@ -43,6 +47,7 @@ def frame_figures(processor: Processor, calibration: Calibration) -> list[Figure
         turns.take("decode", number, 1, decode_read, packed, header.shape)
     return [
         Figure.of("last read to arrays, streamed", "s", turns.of("arrays"), 0.2, 0.4),
+        Figure.of("the same, optimal weights", "s", turns.of("optimum"), 0.2, 0.4),
         Figure.of("the frame as a FITS file", "s", turns.of("file")),
         Figure.of("its SHA-256", "s", turns.of("hash")),
         Figure.of("put into a directory, hashed and synced", "s", turns.of("store")),

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from irisdrs.readout.sampling.linearity import Terms
 from irisdrs.readout.sampling.pixel_sums import (
+    R_LIMITS,
     close_pixel,
     combination_entry,
     combination_share,
+    entry_before,
     noise_growth,
     segment_share,
 )
@@ -195,42 +197,129 @@ def add_combination_rows(
     terms, signal, weight, poisson, rnoise, seen
         As in `add_rows`.
     """
-    a1, a2, a3, a4, a5 = terms
-    scaled = a1.shape[0] > 0
-    count = sums.shape[0]
+    columns, whole = number.shape[1], len(times)
+    duration, shares, entries = times[whole - 1], np.empty((5, columns), np.float32), np.empty(columns, np.int32)
+    w, share, photons, noise, growth = shares[0], shares[1], shares[2], shares[3], shares[4]
     for y in range(start, stop):
-        for x in range(number.shape[1]):
-            seen[y - start, x] |= flags[y, x]
+        _guess_row(first, sums, guess[whole], duration, terms, share, growth, y)
+        find_entries(by_ratio, duration, whole, gain[y], read_noise[y], share, entries)
+        _combine_row(sums, table[whole], entries, duration, full_time_s, shares, y)
+        for x in range(columns):
             n = number[y, x]
             if n < 2:
-                continue
-            rate = np.float32(0)
-            for i in range(count):
-                rate += guess[n, i] * sums[i, y, x]
-            duration = times[n - 1]
-            entry = combination_entry(by_ratio, rate, duration, n, gain[y, x], read_noise[y, x])
-            growth = np.float32(1)
-            if scaled:
-                growth = noise_growth(
-                    first[y, x],
-                    rate * duration,
-                    np.float32(0.5),
-                    a1[y, x],
-                    a2[y, x],
-                    a3[y, x],
-                    a4[y, x],
-                    a5[y, x],
+                w[x] = share[x] = photons[x] = noise[x] = np.float32(0)
+            elif n < whole:
+                rate, grown = _guess_pixel(first, sums, guess[n], times[n - 1], terms, y, x)
+                entry = combination_entry(by_ratio, rate, times[n - 1], n, gain[y, x], read_noise[y, x])
+                best, factors = np.float32(0), table[n, entry]
+                for i in range(sums.shape[0]):
+                    best += factors[i] * sums[i, y, x]
+                w[x], share[x], photons[x], noise[x] = combination_share(
+                    best, times[n - 1], full_time_s, factors[-2], factors[-1], grown
                 )
-            rate = np.float32(0)
-            for i in range(count):
-                rate += table[n, entry, i] * sums[i, y, x]
-            w, share, photons, noise = combination_share(
-                rate, duration, full_time_s, table[n, entry, count], table[n, entry, count + 1], growth
+        for x in range(columns):
+            weight[y - start, x] += w[x]
+            signal[y - start, x] += share[x]
+            poisson[y - start, x] += photons[x]
+            rnoise[y - start, x] += noise[x]
+            seen[y - start, x] |= flags[y, x]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _combine_row(
+    sums: NDArray[np.float32],
+    table: NDArray[np.float32],
+    entry: NDArray[np.int32],
+    duration: np.float32,
+    full_time_s: np.float32,
+    shares: NDArray[np.float32],
+    y: int,
+) -> None:
+    """What the pixels of a row add if all their reads are good: fill the first four of `shares`; the last is growth."""
+    w, share, photons, noise, growth = shares[0], shares[1], shares[2], shares[3], shares[4]
+    count = sums.shape[0]
+    for x in range(len(entry)):
+        share[x] = np.float32(0)
+    for i in range(count):
+        for x in range(len(entry)):
+            share[x] += table[entry[x], i] * sums[i, y, x]
+    for x in range(len(entry)):
+        w[x], share[x], photons[x], noise[x] = combination_share(
+            share[x], duration, full_time_s, table[entry[x], count], table[entry[x], count + 1], growth[x]
+        )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _guess_row(
+    first: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    guess: NDArray[np.float32],
+    duration: np.float32,
+    terms: Terms,
+    rate: NDArray[np.float32],
+    growth: NDArray[np.float32],
+    y: int,
+) -> None:
+    """Fill the guessed rates (DN/s) and `noise_growth` of the pixels of a row whose reads are all good."""
+    a1, a2, a3, a4, a5 = terms
+    for x in range(len(rate)):
+        rate[x], growth[x] = np.float32(0), np.float32(1)
+    for i in range(sums.shape[0]):
+        factor = guess[i]
+        for x in range(len(rate)):
+            rate[x] += factor * sums[i, y, x]
+    if a1.shape[0] > 0:
+        half = np.float32(0.5)
+        for x in range(len(rate)):
+            growth[x] = noise_growth(
+                first[y, x], rate[x] * duration, half, a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x]
             )
-            weight[y - start, x] += w
-            signal[y - start, x] += share
-            poisson[y - start, x] += photons
-            rnoise[y - start, x] += noise
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def find_entries(
+    by_ratio: bool,
+    duration: np.float32,
+    number: int,
+    gain: NDArray[np.float32],
+    read_noise: NDArray[np.float32],
+    rate: NDArray[np.float32],
+    entry: NDArray[np.int32],
+) -> None:
+    """Fill the entries of a row of pixels as `combination_entry` does; `rate` is overwritten."""
+    if by_ratio:
+        for x in range(len(rate)):
+            entry[x] = combination_entry(by_ratio, rate[x], duration, number, gain[x], read_noise[x])
+        return
+    cadence = duration / np.float32(number - 1)
+    for x in range(len(rate)):
+        rate[x] = max(np.float32(0), rate[x] * cadence) / (gain[x] * read_noise[x] * read_noise[x])
+    bits = rate.view(np.int32)
+    for x in range(len(rate)):
+        entry[x] = entry_before(bits[x])
+    for x in range(len(rate)):
+        entry[x] += np.int32(1) if rate[x] >= R_LIMITS[entry[x]] else np.int32(0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _guess_pixel(
+    first: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    guess: NDArray[np.float32],
+    duration: np.float32,
+    terms: Terms,
+    y: int,
+    x: int,
+) -> tuple[np.float32, np.float32]:
+    """Guessed rate (DN/s) of a pixel, and its `noise_growth`."""
+    a1, a2, a3, a4, a5 = terms
+    rate = np.float32(0)
+    for i in range(sums.shape[0]):
+        rate += guess[i] * sums[i, y, x]
+    if a1.shape[0] == 0:
+        return rate, np.float32(1)
+    half = np.float32(0.5)
+    return rate, noise_growth(first[y, x], rate * duration, half, a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -16,8 +16,16 @@ from irisdrs.readout.sampling.optimal import ENTRIES, entries
 _FIXSEN_RATIOS = np.array(RATIOS, np.float32)
 #: r from which on each entry is the nearest of the table, in log r; the first one has what is below. They are compared
 #: with: libraries do not agree on the last bit of a logarithm.
-_R_LIMITS = (entries()[1:] / math.sqrt(entries()[2] / entries()[1])).astype(np.float32)
+R_LIMITS = (entries()[1:] / math.sqrt(entries()[2] / entries()[1])).astype(np.float32)
 _HALF_OF_ENTRIES = ENTRIES // 2
+
+#: Bits of a float32 to one unit of its logarithm to base 2, and of 1.
+_BITS_OF_OCTAVE, _BITS_OF_ONE = 2**23, 127 * 2**23
+#: Entries for each bit, and bits of the r whose entry is 1; by the latter's logarithm.
+_ENTRIES_OF_BIT = np.float32(1 / (_BITS_OF_OCTAVE * math.log2(entries()[2] / entries()[1])))
+_FIRST_BITS = np.int32(_BITS_OF_ONE + _BITS_OF_OCTAVE * math.log2(R_LIMITS[0]))
+#: Entries that rounding may be off, and more.
+_MARGIN = np.float32(0.01)
 
 #: Weight, weighted signal, Poisson and read-noise variance that a ramp adds to the sums of its exposure.
 Share = tuple[np.float32, np.float32, np.float32, np.float32]
@@ -117,9 +125,20 @@ def entry_of_r(photons: np.float32, noise: np.float32) -> int:
         return 0
     r, entry, step = photons / noise, 0, _HALF_OF_ENTRIES
     while step > 0:
-        entry += step if r >= _R_LIMITS[entry + step - 1] else 0
+        entry += step if r >= R_LIMITS[entry + step - 1] else 0
         step //= 2
     return entry
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def entry_before(bits: np.int32) -> np.int32:
+    """The entry of an r whose float32 has these bits, or the one before it; at most the last but one.
+
+    Bits are a logarithm that is straight between powers of two: 0 to 0.66 of an entry too small. The entry itself is
+    this one, or the next if r has reached its limit.
+    """
+    place = np.float32(bits - _FIRST_BITS) * _ENTRIES_OF_BIT - _MARGIN
+    return np.int32(min(max(place + np.float32(1), np.float32(0)), np.float32(ENTRIES - 2)))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
