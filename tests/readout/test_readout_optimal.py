@@ -97,7 +97,7 @@ def test_a_row_of_pixels_has_the_entries_of_its_pixels() -> None:
     near = [np.nextafter(limits, np.float32(side)) for side in (0, np.inf)]
     random = np.exp(np.random.default_rng(1).uniform(-20, 15, 100_000)).astype(np.float32)
     r = np.concatenate([ends, limits, *near, random])
-    one, found = np.ones(len(r), np.float32), np.empty(len(r), np.int32)
+    one, found = np.ones(len(r), np.float32), np.empty(len(r), np.uint8)
     find_entries(False, np.float32(1), 2, one, one, r.copy(), found)
     np.testing.assert_array_equal(found, [entry_of_r(value, np.float32(1)) for value in r])
     assert len(np.unique(found)) == ENTRIES

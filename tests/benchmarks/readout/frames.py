@@ -22,7 +22,9 @@ from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.instrument import READ_TIME_S
 from irisdrs.shared.store.directory import DirectoryStore
 
-ROUNDS, READS = 3, 4
+ROUNDS = 3
+#: Jumps are tested from the fourth read on: by the last one, planes that only jumps need have been written to.
+READS = 8
 
 
 def frame_figures(processor: Processor, calibration: Calibration) -> list[Figure]:

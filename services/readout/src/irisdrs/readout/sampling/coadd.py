@@ -198,7 +198,7 @@ def add_combination_rows(
         As in `add_rows`.
     """
     columns, whole = number.shape[1], len(times)
-    duration, shares, entries = times[whole - 1], np.empty((5, columns), np.float32), np.empty(columns, np.int32)
+    duration, shares, entries = times[whole - 1], np.empty((5, columns), np.float32), np.empty(columns, np.uint8)
     w, share, photons, noise, growth = shares[0], shares[1], shares[2], shares[3], shares[4]
     for y in range(start, stop):
         _guess_row(first, sums, guess[whole], duration, terms, share, growth, y)
@@ -229,7 +229,7 @@ def add_combination_rows(
 def _combine_row(
     sums: NDArray[np.float32],
     table: NDArray[np.float32],
-    entry: NDArray[np.int32],
+    entry: NDArray[np.uint8],
     duration: np.float32,
     full_time_s: np.float32,
     shares: NDArray[np.float32],
@@ -284,7 +284,7 @@ def find_entries(
     gain: NDArray[np.float32],
     read_noise: NDArray[np.float32],
     rate: NDArray[np.float32],
-    entry: NDArray[np.int32],
+    entry: NDArray[np.uint8],
 ) -> None:
     """Fill the entries of a row of pixels as `combination_entry` does; `rate` is overwritten."""
     if by_ratio:
@@ -296,9 +296,9 @@ def find_entries(
         rate[x] = max(np.float32(0), rate[x] * cadence) / (gain[x] * read_noise[x] * read_noise[x])
     bits = rate.view(np.int32)
     for x in range(len(rate)):
-        entry[x] = entry_before(bits[x])
+        entry[x] = np.uint8(entry_before(bits[x]))
     for x in range(len(rate)):
-        entry[x] += np.int32(1) if rate[x] >= R_LIMITS[entry[x]] else np.int32(0)
+        entry[x] += np.uint8(rate[x] >= R_LIMITS[entry[x]])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
