@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from irisdrs.shared.events import Event, ExposureAborted, ExposureDue, ExposureE
 from irisdrs.shared.identifiers import Detector, ExposureId
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.service import Platform
+from irisdrs.shared.store.keys import fact_key
 from irisdrs.shared.testing.servers.disk import SmallDisk
 from irisdrs.simulator.detector import DetectorTruth, fill_border
 from irisdrs.simulator.exposure import expose
@@ -272,6 +273,30 @@ async def test_reads_that_come_after_the_deadline_hold_nothing_until_the_last_on
     assert comes_to(room, 0)
     assert [frame.reads_used for frame in frames] == ([5, 7, 8] if ends else [5, 8])
     assert frames[-1].object == reference.object
+
+
+@pytest.mark.parametrize("fact", ["passed", "to come", "damaged", "absent"])
+async def test_a_process_that_was_not_there_at_the_deadline_learns_of_it_from_the_store(
+    bench: Any, tmp_path: Path, fact: str
+) -> None:
+    """A late read is the first that it hears of the exposure: it holds nothing for what may never come."""
+    reference, _ = await calm_frame(bench, tmp_path / "store")
+    stock, room = Stock(bench, tmp_path / "store"), Room(DEFAULT_BYTES, tmp_path)
+    stock.hide()
+    for event in bench.reads[:3]:
+        stock.put(event)
+    started = fact_key(bench.plan.night, bench.started.exposure_id, "started")
+    (tmp_path / "store" / started).unlink()
+    if fact != "absent":
+        due_at = datetime.now(UTC) + timedelta(hours=1 if fact == "to come" else 0)
+        data = bench.started.model_copy(update={"due_at": due_at}).model_dump_json().encode()
+        await bench.store.put(started, data[:99] if fact == "damaged" else data)
+    handlers = bench.new_handlers(room=room)
+    assert await stock.tell(handlers, bench.reads[3]) == []
+    assert comes_to(room, 0 if fact == "passed" else 4 * 64 * 64 * 2)
+    (frame,) = [frame for event in bench.reads[4:] for frame in await stock.tell(handlers, event)]
+    assert frame.object == reference.object
+    assert comes_to(room, 0)
 
 
 @PATHS

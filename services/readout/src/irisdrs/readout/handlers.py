@@ -205,6 +205,8 @@ class DetectorHandlers:
             membership = Membership(event.exposure_id, sampling)
             exposure = Exposure(membership, event.night, self._workshop.estimation_of(sampling))
             await self._workshop.look(exposure)
+            if not isinstance(event, ExposureStarted):  # a late read, and who has heard the deadline is gone
+                exposure.overdue = await self._workshop.is_overdue(exposure)
             for earlier in self._exposures.values():
                 earlier.give_way()
             self._exposures[event.exposure_id] = exposure

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
@@ -22,14 +24,21 @@ from irisdrs.readout.sampling.options import ReferenceAlgorithm
 from irisdrs.shared.crash_points import reach
 from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import CorruptObject, Fatal, IrisError, MissingReference, Outage, Retryable, WrongShape
-from irisdrs.shared.events.facts import FrameReady
+from irisdrs.shared.events.facts import ExposureStarted, FrameReady
 from irisdrs.shared.events.metadata import from_metadata, to_metadata
 from irisdrs.shared.events.telemetry import PreviewUpdated
 from irisdrs.shared.identifiers import Detector, SamplingMode
 from irisdrs.shared.identity import inputs_hash
 from irisdrs.shared.observation import ObservationPlan, Sampling
 from irisdrs.shared.references import Reference, References
-from irisdrs.shared.store.keys import exposure_prefix, observation_key, preview_key, product_key, version_prefix
+from irisdrs.shared.store.keys import (
+    exposure_prefix,
+    fact_key,
+    observation_key,
+    preview_key,
+    product_key,
+    version_prefix,
+)
 from irisdrs.shared.store.port import Store
 
 #: Calibrations that are kept in memory: one for each detector. At 4096 x 4096 each takes 0.57 GB, and 2 s to load.
@@ -97,6 +106,17 @@ class Workshop:
         stored = await self._store.head(key)
         if stored is not None:
             exposure.membership.note(slot, stored.ref)
+
+    async def is_overdue(self, exposure: Exposure) -> bool:
+        """Whether the deadline of an exposure has passed, as far as the store says; its event may be settled then."""
+        stored = await self._store.head(fact_key(exposure.night, exposure.membership.exposure, "started"))
+        if stored is None:
+            return False
+        try:
+            started = ExposureStarted.at_rest(json.loads(await self._store.get(stored.ref)))
+        except (CorruptObject, ValueError, LookupError, TypeError, RecursionError):
+            return False  # damaged: it says nothing
+        return started.due_at <= datetime.now(UTC)
 
     async def preload(self, exposure: Exposure, detector: Detector) -> None:
         """Have the references of an exposure fetched before its first read, which decides which they are.
