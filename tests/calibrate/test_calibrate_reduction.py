@@ -15,9 +15,10 @@ from astropy.wcs import WCS
 
 from irisdrs.calibrate.job import Reduced, Reduction
 from irisdrs.calibrate.reduction import reduce
+from irisdrs.calibrate.steps.dark_sub_step import DarkSubStep
 from irisdrs.shared.data.fits import open_model, to_bytes
-from irisdrs.shared.data.models import ImageModel, MaskModel
-from irisdrs.shared.errors import CorruptObject, WrongShape
+from irisdrs.shared.data.models import ImageModel, MaskModel, RawFrameModel
+from irisdrs.shared.errors import CorruptObject, Fatal, WrongShape
 from irisdrs.shared.quality import Quality
 from irisdrs.shared.references import Reference
 
@@ -50,6 +51,20 @@ def test_light_of_the_sources_comes_back(files: "Night", reduced: tuple[Path, Re
     y, x = np.indices(files.truth.shape)
     inside = np.hypot(x - 90.0, y - 20.0) < 8
     assert float(image.data[inside].sum()) == pytest.approx(20000.0, rel=0.01)
+
+
+def test_what_is_no_rate_is_not_reduced(files: "Night", tmp_path: Path) -> None:
+    with open_model(files.raw, RawFrameModel) as frame:
+        frame.meta.bunit_data = "DN"
+        summed = tmp_path / "summed.fits"
+        summed.write_bytes(to_bytes(frame))
+    job = dataclasses.replace(job_of(files, tmp_path / "out.fits"), raw=summed)
+    with pytest.raises(Fatal, match=r"pixels are in DN, .* without --coadd sum"):
+        reduce(job)
+    assert not job.output.exists()
+    dark = str(files.references["dark"])
+    with pytest.raises(Fatal, match="pixels are in DN"):
+        DarkSubStep.call(str(summed), override_dark=dark)
 
 
 def test_errors_are_the_sum_of_the_variances(reduced: tuple[Path, Reduced]) -> None:

@@ -291,6 +291,31 @@ def test_the_summary_for_people_is_rounded_and_its_paths_are_whole(
     assert f"median err (DN/s)   {error:.5g}" in lines
 
 
+def test_summed_ramps_are_counts_with_the_time_that_each_pixel_collected_them_in(tmp_path: Path) -> None:
+    """By hand: ramps of 100 and 300 DN a read, of which one pixel saturates in the third read of the second."""
+    counts = np.array([[1000, 1100, 1200, 1300], [2000, 2300, 2600, 2900]])[:, :, None, None] + np.zeros((4, 4), int)
+    counts[1, 2:, 1, 2] = 65535
+    ramp, output = ramp_file(tmp_path / "ramp.fits", counts), tmp_path / "frame.fits"
+    given = ["fit", ramp, "--read-time", "0.25", "--gain", "2", "--readnoise", "6", "--mode", "CDS", "--coadd", "sum"]
+    lines = run(*given, "--output", output).stdout.splitlines()
+    assert "median sum (DN)     1200" in lines
+    assert "median time (s)     1.5" in lines
+    said = json.loads(run(*given, "--output", tmp_path / "again.fits", "--json").stdout)
+    assert said["median_err_dn"] == pytest.approx(np.sqrt(4 * 6**2 + 1200 / 2), rel=1e-5)
+    assert "median_rate_dn_s" not in said
+    light, time = np.full((4, 4), 1200.0), np.full((4, 4), 1.5)
+    light[1, 2], time[1, 2] = 600, 1.0
+    with fits.open(output) as hdus:
+        np.testing.assert_allclose(hdus["SCI"].data, light, rtol=1e-6)
+        np.testing.assert_allclose(hdus["EXPTIME"].data, time, rtol=1e-6)
+        assert (hdus["SCI"].header["BUNIT"], hdus[0].header["COADDING"]) == ("DN", "SUM")
+        assert hdus["DQ"].data[1, 2] == Quality.SATURATED
+    mean = tmp_path / "mean.fits"
+    run(*given[:-2], "--output", mean)
+    with fits.open(mean) as hdus:
+        assert (hdus["SCI"].header["BUNIT"], "COADDING" in hdus[0].header, "EXPTIME" in hdus) == ("DN/s", False, False)
+
+
 def test_the_help_has_examples() -> None:
     shown = run("fit", "--help").output
     for words in ("iris readout fit reads/", "--reject-intervals", "--read-time", "foreign"):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.readout.ramps import detector, noisy_ramp
 
 from irisdrs.readout.backend import Processor
-from irisdrs.readout.coadding import RampWeights
+from irisdrs.readout.coadding import RampWeights, SummedFrame
 from irisdrs.readout.exposure_reads import ExposureReads, RampReads, Rejection, leave_out
 from irisdrs.readout.fitting import FitSettings, JumpTest
 from irisdrs.readout.offline import Choices, UtrEstimator, default_estimator, fit_settings, sample, settle
@@ -189,6 +189,18 @@ def test_ramps_are_added_by_variance_or_by_time(processor: Processor) -> None:
     assert (weighted > RATE).all()
 
 
+@pytest.mark.parametrize("choices", ALL[:-1], ids=NAMES[:-1])
+def test_summed_ramps_are_the_signal_of_their_good_time(processor: Processor, tmp_path: Path, choices: Choices) -> None:
+    """Of 11 intervals of the first ramp 2 are left out; one ramp alone is summed as well."""
+    bad = table(tmp_path / "seeing.ecsv", (0, 0.5), (TIMES[4] + 0.1, 1.4), (TIMES[6] - 0.1, 0.6))
+    for ramps in (1, 2):
+        given = leave_out(exposure(*[straight()] * ramps), Rejection(intervals=bad, maximum=0.8))
+        frame = sample(processor, given, detector(SHAPE), settled(replace(choices, weights=RampWeights.SUM)))
+        assert isinstance(frame, SummedFrame)
+        np.testing.assert_allclose(frame.data, frame.time_s * RATE, rtol=1e-6)
+        np.testing.assert_allclose(frame.data, (9 + 11 * (ramps - 1)) * STEP, rtol=1e-6)
+
+
 def test_a_cosmic_ray_is_found_by_both_tests(processor: Processor) -> None:
     ramp = straight()
     ramp[6:, 1, 2] += 2000
@@ -259,6 +271,7 @@ def test_what_is_chosen_when_nothing_is_said() -> None:
     assert settled(Choices(Mode.CDS), 2).jumps is JumpTest.NONE
     assert settled(Choices(Mode.UTR, jumps=JumpTest.TWO_POINT), 151).estimator is UtrEstimator.LIKELIHOOD
     assert settled(Choices(Mode.UTR, weights=RampWeights.VARIANCE), 151).estimator is UtrEstimator.LIKELIHOOD
+    assert settled(Choices(Mode.UTR, weights=RampWeights.SUM), 151).estimator is UtrEstimator.LIKELIHOOD
     long_ramp = exposure(np.ones((151, 1, 1), np.uint16), times=np.arange(151.0))
     long_ramp.ramps[0].use_interval[7] = False
     assert settle(Choices(Mode.UTR), long_ramp).estimator is UtrEstimator.LIKELIHOOD, "a fold leaves out no interval"
@@ -277,7 +290,9 @@ def test_what_is_chosen_when_nothing_is_said() -> None:
         (Choices(Mode.UTR, jump_sigma=np.nan), "nan sigma is no limit"),
         (Choices(Mode.UTR, jump_sigma=1e300), r"1e\+300 sigma is no limit"),
         (Choices(Mode.UTR, jump_sigma=-4.0), "-4.0 sigma is no limit"),
-        (Choices(Mode.SINGLE, weights=RampWeights.VARIANCE), "added by time with single. Leave out --coadd.$"),
+        (Choices(Mode.SINGLE, weights=RampWeights.VARIANCE), "added by time with single, .*. Leave out --coadd.$"),
+        (Choices(Mode.SINGLE, weights=RampWeights.SUM), "by time with single, and averaged. Leave out --coadd.$"),
+        (Choices(Mode.UTR, UtrEstimator.OPTIMAL, weights=RampWeights.SUM), "by time with optimal.* --estimator like"),
     ],
 )
 def test_choices_that_do_not_go_together_say_why(choices: Choices, reason: str) -> None:

@@ -157,6 +157,25 @@ def test_a_foreign_ramp_needs_no_crds(tmp_path: Path) -> None:
     same_frame(tmp_path / "made" / "foreign-L1-raw.fits", tmp_path / "frame.fits")
 
 
+def test_summed_ramps_are_those_of_the_command_and_are_not_reduced(
+    bench: Any, tmp_path: Path, exposure: Any, ramp: Path
+) -> None:
+    crds = client_environment(exposure[2]) | {"CRDS_CONTEXT": bench.plan.crds_context}
+    done = strun(READOUT, ramp, "--steps.ramp_fit.coadd=sum", folder=tmp_path, **crds)
+    assert done.returncode == 0, done.stderr
+    made, command = tmp_path / "ramp-L1-raw.fits", tmp_path / "frame.fits"
+    fit("fit", ramp, "--coadd", "sum", "--crds-path", exposure[2], "--output", command)
+    same_frame(made, command)
+    with fits.open(made) as one, fits.open(command) as other:
+        assert one["SCI"].header["BUNIT"] == "DN"
+        np.testing.assert_array_equal(one["EXPTIME"].data, other["EXPTIME"].data)
+    refused = strun(IMAGE, made, folder=tmp_path, **crds)
+    assert refused.returncode == 1
+    assert "The pixels are in DN, and what is calibrated are rates" in " ".join(refused.stdout.split())
+    assert "Traceback" not in refused.stderr + refused.stdout
+    assert not [*tmp_path.glob("*L2*")]
+
+
 def test_bad_input_ends_strun_with_1_and_the_reason_without_a_traceback(tmp_path: Path, ramp: Path) -> None:
     path = foreign(tmp_path / "foreign.fits")
     for arguments, reason in (

@@ -1,6 +1,7 @@
 """Add the fits of an exposure's ramps to one frame."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -22,6 +23,21 @@ class RampWeights(StrEnum):
     VARIANCE = "variance"
     #: By their exposure time in good differences.
     TIME = "time"
+    #: By that time, and not averaged: a pixel has the signal that it collected, DN, of all its ramps.
+    SUM = "sum"
+
+
+@dataclass(frozen=True, slots=True)
+class SummedFrame(RateFrame):
+    """A frame of ramps that were summed: DN where `RateFrame` has DN/s, DN^2 where it has (DN/s)^2.
+
+    Attributes
+    ----------
+    time_s : float32 (rows, columns)
+        In which the signal was collected: less where a ramp lost intervals, and with them their part of the sum.
+    """
+
+    time_s: NDArray[np.float32]
 
 
 def coadd(
@@ -30,7 +46,7 @@ def coadd(
     weighting: RampWeights = RampWeights.VARIANCE,
     flags: Quality = Quality.GOOD,
 ) -> tuple[RateFrame, NDArray[np.uint16]]:
-    """Mean rate of the ramps of an exposure, with variances that are exact for the weights used.
+    """Mean rate, or summed signal, of the ramps of an exposure, with variances that are exact for the weights used.
 
     Parameters
     ----------
@@ -44,7 +60,8 @@ def coadd(
     Returns
     -------
     frame : RateFrame
-        DQ has the flags of the references and those of all ramps; DO_NOT_USE of a ramp only where no ramp is usable.
+        A `SummedFrame` if they are summed. DQ has the flags of the references and those of all ramps; DO_NOT_USE of a
+        ramp only where no ramp is usable.
     ramps : uint16 (rows, columns)
         Ramps that have a rate.
     """
@@ -53,14 +70,21 @@ def coadd(
     dq = calibration.dq | np.uint32(flags)
     ramps = np.zeros(shape, np.uint16)
     saturated = np.zeros(shape, np.bool_)
+    summed = weighting is RampWeights.SUM
+    time_s = np.zeros(shape if summed else (0, 0), np.float32)
     band = max(_BAND_ROWS // len(fits), 1)
     for start in range(0, shape[0], band):
         rows = slice(start, start + band)
         usable = np.stack([fit.differences[rows] > 0 for fit in fits])
-        shares = _shares(fits, rows, usable, weighting)
+        times = np.where(usable, np.stack([fit.time_s[rows] for fit in fits]), np.float32(0))
+        shares = times if summed else _shares(fits, rows, usable, times, weighting)
         data[rows] = sum(share * fit.rate[rows] for share, fit in zip(shares, fits, strict=True))
         poisson[rows] = sum(share**2 * fit.poisson[rows] for share, fit in zip(shares, fits, strict=True))
-        poisson[rows] *= np.maximum(data[rows], np.float32(0))
+        common = data[rows]
+        if summed:
+            time_s[rows] = times.sum(axis=0)
+            common = data[rows] / _divisor(time_s[rows])
+        poisson[rows] *= np.maximum(common, np.float32(0))
         rnoise[rows] = sum(share**2 * fit.var_rnoise[rows] for share, fit in zip(shares, fits, strict=True))
         err[rows] = np.sqrt(poisson[rows] + rnoise[rows])
         seen = np.bitwise_or.reduce([fit.dq[rows] for fit in fits])
@@ -68,7 +92,8 @@ def coadd(
         unusable = np.where(ramps[rows] > 0, np.uint32(0), np.uint32(Quality.DO_NOT_USE))
         dq[rows] |= (seen & ~np.uint32(Quality.DO_NOT_USE)) | unusable
         saturated[rows] = (seen & np.uint32(Quality.SATURATED)) != 0
-    return RateFrame(data, err, poisson, rnoise, dq, _fraction(saturated[calibration.science])), ramps
+    planes = data, err, poisson, rnoise, dq, _fraction(saturated[calibration.science])
+    return SummedFrame(*planes, time_s) if summed else RateFrame(*planes), ramps
 
 
 def frame_of(fit: RampFit, calibration: Calibration, flags: Quality = Quality.GOOD) -> RateFrame:
@@ -93,11 +118,14 @@ def _fraction(science: NDArray[np.bool_]) -> float:
 
 
 def _shares(
-    fits: Sequence[RampFit], rows: slice, usable: NDArray[np.bool_], weighting: RampWeights
+    fits: Sequence[RampFit],
+    rows: slice,
+    usable: NDArray[np.bool_],
+    times: NDArray[np.float32],
+    weighting: RampWeights,
 ) -> NDArray[np.float32]:
     """Share of each ramp in the mean, (ramps, rows, columns); 0 everywhere where none is usable."""
-    times = np.stack([fit.time_s[rows] for fit in fits])
-    shares = _normalised(np.where(usable, times, np.float32(0)))
+    shares = _normalised(times)
     if weighting is RampWeights.TIME:
         return shares
     common = np.maximum(sum(share * fit.rate[rows] for share, fit in zip(shares, fits, strict=True)), np.float32(0))
@@ -106,5 +134,9 @@ def _shares(
 
 
 def _normalised(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    total = weights.sum(axis=0)
-    return np.asarray(weights / np.where(total > 0, total, np.float32(1)))
+    return np.asarray(weights / _divisor(weights.sum(axis=0)))
+
+
+def _divisor(total: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A sum of weights, 1 where there is none."""
+    return np.where(total > 0, total, np.float32(1))

@@ -33,6 +33,9 @@ JUMP_SIGMA = {JumpTest.LIKELIHOOD: 4.5, JumpTest.TWO_POINT: 4.0}
 #: Largest limit of a jump test, standard deviations: no ray exceeds it, and 32-bit floats hold its square.
 MAX_JUMP_SIGMA = 1e6
 
+#: Ways to add ramps of which each must have been fitted.
+_OF_FITS = (RampWeights.VARIANCE, RampWeights.SUM)
+
 #: What to do when too few reads are left for a slope.
 _MORE_READS = "A slope needs two reads of a ramp: give or keep more of them, or take --mode SINGLE."
 
@@ -102,11 +105,7 @@ def settle(choices: Choices, exposure: ExposureReads) -> Choices:
     """
     utr = choices.mode is SamplingMode.UTR
     reads = max(len(ramp.times_s) for ramp in exposure.ramps)
-    exact = (
-        exposure.rejected_intervals > 0
-        or choices.jumps not in (None, JumpTest.NONE)
-        or choices.weights is RampWeights.VARIANCE
-    )
+    exact = exposure.rejected_intervals > 0 or choices.jumps not in (None, JumpTest.NONE) or choices.weights in _OF_FITS
     default = UtrEstimator.LIKELIHOOD if exact else default_estimator(reads)
     estimator = choices.estimator or (default if utr else None)
     own = exposure.group_reads if choices.mode is SamplingMode.MCDS else None
@@ -157,8 +156,8 @@ def _check(choices: Choices, reads: int) -> None:
         f"Give --jump-threshold between 0 and {MAX_JUMP_SIGMA:g}.",
     )
     _refuse(
-        choices.weights is RampWeights.VARIANCE and choices.streamed,
-        f"Ramps are added by time with {choices.name}.",
+        choices.weights in _OF_FITS and choices.streamed,
+        f"Ramps are added by time with {choices.name}, and averaged.",
         f"Leave out --coadd{exact}.",
     )
 
@@ -186,7 +185,7 @@ def sample(
     Returns
     -------
     RateFrame
-        Flagged DROPOUT if reads are missing that the exposure should have.
+        Flagged DROPOUT if reads are missing that the exposure should have; a `SummedFrame` if ramps are summed.
 
     Raises
     ------
@@ -209,9 +208,10 @@ def sample(
     for ramp in ramps:
         _check_groups(ramp, choices)
     fits = [_fitted(processor, ramp, calibration, settings, choices.grow_saturation, on_read) for ramp in ramps]
-    if len(fits) == 1:
+    weights = choices.weights or RampWeights.VARIANCE
+    if len(fits) == 1 and weights is not RampWeights.SUM:
         return frame_of(fits[0], calibration, flags)
-    return coadd(fits, calibration, choices.weights or RampWeights.VARIANCE, flags)[0]
+    return coadd(fits, calibration, weights, flags)[0]
 
 
 def fit_settings(choices: Choices) -> FitSettings:

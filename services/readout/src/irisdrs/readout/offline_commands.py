@@ -66,7 +66,8 @@ def fit(
         float | None, typer.Option(help="Limit of the jump test, sigma; by default 4.5, two-point 4", min=0.1)
     ] = None,
     coadd: Annotated[
-        RampWeights | None, typer.Option(help="How ramps are added; by default variance, with SINGLE and optimal time")
+        RampWeights | None,
+        typer.Option(help="How ramps are added; by default variance, with SINGLE and optimal time; sum gives DN"),
     ] = None,
     grow_saturation: Annotated[
         bool, typer.Option("--grow-saturation", help="The eight neighbours of a saturated pixel are saturated too")

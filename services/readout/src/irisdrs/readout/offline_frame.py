@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping
 
 from irisdrs.readout.backend import RateFrame
+from irisdrs.readout.coadding import SummedFrame
 from irisdrs.readout.exposure_reads import ExposureReads
 from irisdrs.readout.fitting import JumpTest
 from irisdrs.readout.offline import Choices
@@ -53,6 +54,8 @@ def frame_model(
     model.var_poisson, model.var_rnoise = arrays.var_poisson, arrays.var_rnoise
     meta = model.meta
     meta.bunit_data = "DN/s"
+    if isinstance(arrays, SummedFrame):
+        model.exposure_time, meta.bunit_data, meta.sampling.coadding = arrays.time_s, "DN", "SUM"
     meta.exposure.sampling_mode = str(choices.mode)
     meta.exposure.reads_used, meta.exposure.reads_expected = reads_used(exposure, choices), exposure.expected
     meta.exposure.estimator, meta.exposure.group_reads = choices.name.upper(), choices.group_reads

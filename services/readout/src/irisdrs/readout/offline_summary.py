@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irisdrs.readout.backend import RateFrame
+from irisdrs.readout.coadding import SummedFrame
 from irisdrs.readout.exposure_reads import ExposureReads
 from irisdrs.readout.given_references import Given
 from irisdrs.readout.offline import Choices
@@ -38,14 +39,20 @@ def summary(
         "reads_rejected": exposure.number - exposure.used,
         "intervals_rejected": exposure.rejected_intervals,
         "warnings": list(exposure.warnings),
-        "median_rate_dn_s": float(np.median(arrays.data[good])) if good.any() else None,
-        "median_err_dn_s": float(np.median(arrays.err[good])) if good.any() else None,
+        **{name: float(np.median(plane[good])) if good.any() else None for name, plane in _planes(arrays).items()},
         "saturated_fraction": arrays.saturated_fraction,
         "usable_fraction": float(good.mean()),
         "steps_done": [step for step, status in steps.items() if status == "COMPLETE"],
         "steps_not_done": [step for step, status in steps.items() if status == "SKIPPED"],
         "references": {kind: str(found) for kind, found in given.items()},
     }
+
+
+def _planes(arrays: RateFrame) -> dict[str, NDArray[np.float32]]:
+    """Planes of which the summary has the median."""
+    if isinstance(arrays, SummedFrame):
+        return {"median_sum_dn": arrays.data, "median_err_dn": arrays.err, "median_time_s": arrays.time_s}
+    return {"median_rate_dn_s": arrays.data, "median_err_dn_s": arrays.err}
 
 
 def as_text(facts: Mapping[str, Any]) -> str:
@@ -64,7 +71,10 @@ def as_text(facts: Mapping[str, Any]) -> str:
 
 
 def _label(name: str) -> str:
-    return name.replace("_dn_s", " (DN/s)").replace("_", " ")
+    for suffix, unit in (("_dn_s", "DN/s"), ("_dn", "DN"), ("_s", "s")):
+        if name.endswith(suffix):
+            return f"{name.removesuffix(suffix).replace('_', ' ')} ({unit})"
+    return name.replace("_", " ")
 
 
 def _texts(value: Any) -> Iterator[tuple[bool, str]]:

@@ -94,7 +94,10 @@ class RampModel(IrisModel):
 
 
 class RawFrameModel(IrisModel):
-    """Raw science frame (level 1): `data` and `err` in DN/s, `var_poisson`, `var_rnoise`, `dq`."""
+    """Raw science frame (level 1): `data` and `err` in DN/s, `var_poisson`, `var_rnoise`, `dq`.
+
+    Of ramps that were summed in DN, with their `exposure_time` in seconds.
+    """
 
     schema_url = f"{SCHEMA_URI}raw_frame.schema"
 

@@ -49,10 +49,19 @@ class IrisStep(Step):
         ------
         CorruptObject
             If it is no readable file of an IRIS data model.
+        Fatal
+            If its pixels are no rates.
         """
         model = self.open_model(source)
         tree = {**model.instance, "meta": copy.deepcopy(model.instance["meta"])}
-        return ImageModel(tree)
+        image = ImageModel(tree)
+        unit = image.meta.bunit_data
+        if unit is not None and not unit.endswith("/s"):
+            raise Fatal(
+                f"The pixels are in {unit}, and what is calibrated are rates, DN/s.",
+                remedy="Give a frame of rates; of ramps, what `iris readout fit` makes without --coadd sum.",
+            )
+        return image
 
     def reference(self, image: ImageModel, kind: str, model_class: type[Reference]) -> Reference:
         """The reference of a type: the override if there is one, else the one that CRDS chooses.

@@ -35,7 +35,7 @@ class RampFitStep(RampStep):
     estimator = option('likelihood', 'least-squares', 'fixsen', 'optimal', default=None)  # UTR
     jumps = option('none', 'likelihood', 'two-point', default=None)  # How cosmic rays are found
     jump_threshold = float(min=0.1, default=None)  # Limit of the jump test, sigma
-    coadd = option('variance', 'time', default=None)  # How ramps are added
+    coadd = option('variance', 'time', 'sum', default=None)  # How ramps are added; sum gives DN
     grow_saturation = boolean(default=False)  # Neighbours of a saturated pixel are saturated too
     gain = float(default=None)  # Electrons per DN, instead of a reference
     readnoise = float(default=None)  # Noise of one read, DN, instead of a reference
