@@ -6,17 +6,17 @@ a rename after its bytes were verified: nobody sees a part of it, whoever is kil
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import structlog
 
 from irisdrs.shared.crds.cache import staged
 from irisdrs.shared.errors import Outage, Retryable
+from irisdrs.shared.fetch_lock import WAIT_S, one_fetcher
 from irisdrs.shared.file_signature import Signature, signature, signature_of
 from irisdrs.shared.reference_wire import FoundReference
 
@@ -24,12 +24,6 @@ _log = structlog.get_logger(__name__)
 
 #: Gives the bytes of a reference. Raises `Outage` if its server is away.
 Download = Callable[[FoundReference], AsyncGenerator[bytes, None]]
-
-#: How often a process looks whether another one has fetched the file, seconds: short against the fetching.
-_LOOK_S = 0.05
-
-#: Longest wait for another process that fetches the same file, seconds: 1 GB takes 10 s on a network of 1 Gbit/s.
-_WAIT_S = 60.0
 
 #: Age at which a temporary file is one that a killed process left, seconds: no download takes that long.
 _LEFT_S = 86_400.0
@@ -51,7 +45,7 @@ class ReferenceFiles:
         takes the other's place.
     """
 
-    def __init__(self, folder: Path, *, wait_s: float = _WAIT_S) -> None:
+    def __init__(self, folder: Path, *, wait_s: float = WAIT_S) -> None:
         self._folder = folder.absolute()
         self._wait_s = wait_s
         self._verified: dict[Path, Signature] = {}
@@ -94,7 +88,8 @@ class ReferenceFiles:
         try:
             if not await asyncio.to_thread(self._verify, path, found):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                async with _one_fetcher(path.parent, self._wait_s):
+                async with one_fetcher(path.parent / ".lock", self._wait_s):
+                    _remove_leftovers(path.parent)
                     if not await asyncio.to_thread(self._verify, path, found):
                         await self._download(path, found, download)
         except OSError as error:
@@ -163,33 +158,6 @@ def _publish(temporary: Path, path: Path) -> None:
         os.fsync(file.fileno())
     temporary.chmod(0o444)
     temporary.replace(path)
-
-
-@contextlib.asynccontextmanager
-async def _one_fetcher(folder: Path, wait_s: float) -> AsyncIterator[None]:
-    """Let one process fetch at a time; the lock ends with the process, however it ends.
-
-    It saves traffic and is no condition for anything: after `wait_s`, or where files cannot be locked, go on without.
-    """
-    with (folder / ".lock").open("w") as lock:
-        deadline = time.monotonic() + wait_s
-        while not _lock(lock.fileno()):
-            if time.monotonic() > deadline:
-                _log.warning("another process has been fetching for long, fetching too", folder=str(folder))
-                break
-            await asyncio.sleep(_LOOK_S)
-        _remove_leftovers(folder)
-        yield
-
-
-def _lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # a file system without locks
-    return True
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -1,10 +1,7 @@
 """Holdings in the object store: contexts from its numbered changes, files brought into the local cache as asked for."""
 
 import asyncio
-import contextlib
-import fcntl
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,22 +12,16 @@ from irisdrs.crds_proxy.cache_holdings import CacheHoldings
 from irisdrs.crds_proxy.holdings import Catalogue, Published
 from irisdrs.crds_proxy.states import States, object_of
 from irisdrs.crds_proxy.verification import Unusable, Verifier
-from irisdrs.shared.crds.cache import Cache, FileFacts, add_to_manifest, admit, read_manifest
+from irisdrs.shared.crds.cache import FileFacts, add_to_manifest, admit, read_manifest
 from irisdrs.shared.crds.names import is_safe_name
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference, Outage
+from irisdrs.shared.fetch_lock import one_fetcher
 from irisdrs.shared.store.port import Store
 
 _log = structlog.get_logger(__name__)
 
 #: How long the store is not asked again, seconds: half of what an observatory may wait for a new context.
 FRESH_S = 0.5
-
-#: How often a process looks whether another one has brought a file, seconds: short against the bringing.
-_LOOK_S = 0.05
-
-#: Longest wait for another process that brings the same file, seconds. Then both bring it, and one file takes the
-#: other's place.
-_WAIT_S = 60.0
 
 
 class StoreHoldings:
@@ -124,7 +115,9 @@ class StoreHoldings:
             await asyncio.to_thread(add_to_manifest, cache, {name: facts})
             if (path := await self._verified(name)) is not None:
                 return path
-            async with _one_fetcher(cache, name):
+            locks = cache.config / "locks"
+            locks.mkdir(exist_ok=True)
+            async with one_fetcher(locks / name):
                 if (path := await self._verified(name)) is not None:
                     return path
                 async with self._store.local(object_of(name, published)) as source:
@@ -172,29 +165,3 @@ def _admit(source: Path, path: Path, facts: FileFacts) -> None:
         return path.name
 
     admit(source, path.parent, name_for)
-
-
-@contextlib.asynccontextmanager
-async def _one_fetcher(cache: Cache, name: str) -> AsyncIterator[None]:
-    """Let one process of the host bring a file at a time; the lock ends with the process, however it ends.
-
-    It saves traffic and is no condition for anything.
-    """
-    folder = cache.config / "locks"
-    folder.mkdir(exist_ok=True)
-    with (folder / name).open("w") as lock:
-        deadline = time.monotonic() + _WAIT_S
-        while not _locked(lock.fileno()):
-            if time.monotonic() > deadline:
-                _log.warning("another process has been bringing a file for long, bringing it too", name=name)
-                break
-            await asyncio.sleep(_LOOK_S)
-        yield
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
