@@ -13,7 +13,7 @@ from itertools import count, takewhile
 from pydantic import TypeAdapter, ValidationError
 
 from irisdrs.crds_proxy.holdings import Change, Published
-from irisdrs.shared.crds.names import MAPPING_SUFFIXES, is_context_name, is_safe_name
+from irisdrs.shared.crds.names import is_context_name, is_mapping_name, is_safe_name
 from irisdrs.shared.errors import CorruptObject, Fatal
 from irisdrs.shared.store.port import JSON, ObjectRef, Store
 
@@ -32,7 +32,7 @@ def state_key(number: int) -> str:
 
 def file_key(name: str) -> str:
     """Key of a mapping or reference."""
-    return f"crds/{'mappings' if name.endswith(MAPPING_SUFFIXES) else 'references'}/{name}"
+    return f"crds/{'mappings' if is_mapping_name(name) else 'references'}/{name}"
 
 
 def object_of(name: str, published: Published) -> ObjectRef:

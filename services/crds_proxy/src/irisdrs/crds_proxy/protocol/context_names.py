@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from irisdrs.crds_proxy.holdings import Catalogue
-from irisdrs.shared.crds.names import MAPPING_SUFFIXES, is_safe_name
+from irisdrs.shared.crds.names import is_mapping_name
 from irisdrs.shared.errors import MissingReference
 
 #: As the client spells it (``CONTEXT_RE`` of `crds.core.config`), for this observatory.
@@ -48,7 +48,7 @@ def specified(text: str, catalogue: Catalogue) -> Specified:
     MissingReference
         If it is none of these, or no context was in force then.
     """
-    if is_safe_name(text) and text.endswith(MAPPING_SUFFIXES):
+    if is_mapping_name(text):
         return Specified(text)
     found = _SPECIFIED.fullmatch(text)
     if found is None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from irisdrs.crds_proxy.holdings import Catalogue, Change, Published
-from irisdrs.shared.crds.names import MAPPING_SUFFIXES
+from irisdrs.shared.crds.names import is_mapping_name
 from irisdrs.shared.crds.reference_types import reference_types
 
 #: Facts of one file, all of them text, as the client expects them.
@@ -43,8 +43,8 @@ class FileRecords:
         self.records: Mapping[str, Record] = {
             name: _record(name, facts, published.get(name)) for name, facts in sorted(catalogue.files.items())
         }
-        self.mappings = [name for name in self.records if name.endswith(MAPPING_SUFFIXES)]
-        self.references = [name for name in self.records if not name.endswith(MAPPING_SUFFIXES)]
+        self.mappings = [name for name, one in self.records.items() if one["type"] == "mapping"]
+        self.references = [name for name, one in self.records.items() if one["type"] == "reference"]
 
     @cached_property
     def history(self) -> list[tuple[str, str, str]]:
@@ -74,7 +74,7 @@ def _record(name: str, facts: Published, change: Change | None) -> Record:
     at = change.at.strftime(_MOMENT) if change else ""
     return {
         "name": name,
-        "type": "mapping" if name.endswith(MAPPING_SUFFIXES) else "reference",
+        "type": "mapping" if is_mapping_name(name) else "reference",
         "observatory": "tmt",
         "instrument": "iris" if parts[1:2] == ["iris"] else "",
         "filekind": next((part for part in parts[2:3] if part in reference_types()), ""),

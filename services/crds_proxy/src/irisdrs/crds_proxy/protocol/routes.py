@@ -19,7 +19,7 @@ from irisdrs.crds_proxy.protocol.envelope import (
     with_addresses,
 )
 from irisdrs.crds_proxy.protocol.methods import METHODS, Methods
-from irisdrs.shared.crds.names import MAPPING_SUFFIXES, is_safe_name
+from irisdrs.shared.crds.names import is_mapping_name
 from irisdrs.shared.errors import MissingReference
 
 _log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ def add_protocol(app: FastAPI, references: LocalReferences) -> None:
 
     async def mapping(request: Request) -> Response:
         name = request.path_params["name"]
-        if not (is_safe_name(name) and name.endswith(MAPPING_SUFFIXES)):
+        if not is_mapping_name(name):
             raise MissingReference(f"{name!r} is no name of a mapping.", remedy="They are called as tmt_0001.pmap.")
         return answer_with(await references.published(name), request, figures, "mapping")
 
