@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -244,6 +245,44 @@ def test_a_zero_is_flagged_after_saturation_too(
     reads = counts[:, None, None] * np.ones((1, 2, 3), np.uint16)
     frame = fold(processor, detector((2, 3)), mode, options_of(weighting, sigma, cadence(6)), times, reads)
     assert (frame.dq & (Quality.SATURATED | Quality.AD_FLOOR) == Quality.SATURATED | Quality.AD_FLOOR).all()
+
+
+#: A ramp that rises by 40 DN a second up to its fourth read, then by 60; and the slope of some of its reads.
+BENT = np.array([1000, 1040, 1080, 1120, 1180, 1240, 1300, 1360])
+
+
+def slope(first: int, last: int) -> float:
+    return float(np.polyfit(np.arange(first, last + 1), BENT[first : last + 1], 1)[0])
+
+
+@pytest.mark.parametrize(
+    ("mode", "choices", "rates"),
+    [
+        (Mode.CDS, {}, {0: 0, 3: 360 / 7, 6: 360 / 7, 7: 300 / 6}),
+        (Mode.MCDS, {"group_reads": 2}, {0: 0, 1: 0, 3: 310 / 6, 6: 0, 7: 280 / 5.5}),
+        (Mode.UTR, {}, {0: 0, 1: 0, 3: 40, 6: slope(0, 5), 7: slope(0, 6)}),
+        (Mode.UTR, {"weighting": Weighting.FIXSEN}, {0: 0, 1: 0, 3: 40, 6: slope(0, 5), 7: slope(0, 6)}),
+        (Mode.UTR, {"weighting": Weighting.OPTIMAL}, {0: 0, 1: 0, 3: 40}),
+        (Mode.UTR, {"jump_sigma": 1e6}, {0: slope(1, 7), 3: (2 * 40 + 5 * 60) / 7, 7: slope(0, 6)}),
+    ],
+    ids=["CDS", "MCDS", "UTR", "fixsen", "optimal", "jumps"],
+)
+def test_what_a_count_of_0_costs_in_a_stream(
+    processor: Processor, mode: Mode, choices: dict[str, Any], rates: dict[int, float]
+) -> None:
+    """By hand: that read alone where the sums can do without it, else all that follow; a rate of 0 is none.
+
+    The segments of the jump test have the weights 2 and 5, their sums of squared times.
+    """
+    times = np.arange(1.0, 9.0)
+    for place, rate in rates.items():
+        counts = np.where(np.arange(8) == place, 0, BENT).astype(np.uint16)
+        reads = np.repeat(counts, 2).reshape(8, 1, 2)
+        frame = fold(
+            processor, detector((1, 2)), mode, FoldOptions(planned_times_s=tuple(times), **choices), times, reads
+        )
+        np.testing.assert_allclose(frame.data, rate, rtol=2e-6)
+        assert (frame.dq == Quality.AD_FLOOR | (Quality.GOOD if rate else Quality.DO_NOT_USE)).all()
 
 
 @pytest.mark.parametrize("value", [0, 65535])
