@@ -18,7 +18,6 @@ from irisdrs.readout.estimation import EXACT_READS
 from irisdrs.readout.exposure_reads import ExposureReads, RampReads
 from irisdrs.readout.fitting import Estimator, FitSettings, JumpTest, RampFit
 from irisdrs.readout.ramp_reference import RampReference
-from irisdrs.readout.sampling.growth import grow_rows
 from irisdrs.readout.sampling.options import FoldOptions, ReferenceAlgorithm, Weighting
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import SamplingMode
@@ -207,7 +206,7 @@ def sample(
     settings = fit_settings(choices)
     for ramp in ramps:
         _check_groups(ramp, choices)
-    fits = [_fitted(processor, ramp, calibration, settings, choices.grow_saturation, on_read) for ramp in ramps]
+    fits = [_fitted(processor, ramp, calibration, settings, on_read) for ramp in ramps]
     weights = choices.weights or RampWeights.VARIANCE
     if len(fits) == 1 and weights is not RampWeights.SUM:
         return frame_of(fits[0], calibration, flags)
@@ -230,6 +229,7 @@ def fit_settings(choices: Choices) -> FitSettings:
         jump_sigma=sigma,
         jump_sigma_three=sigma + 1,
         jump_sigma_two=sigma + 2,
+        grow_saturation=choices.grow_saturation,
     )
 
 
@@ -252,22 +252,19 @@ def _fitted(
     ramp: RampReads,
     calibration: Calibration,
     settings: FitSettings,
-    grow: bool,
     on_read: Callable[[], object],
 ) -> RampFit:
     """Fit one ramp; reads that are left out are not even decoded."""
     shape, number = calibration.gain.shape, len(ramp.times_s)
-    counts = ramp.reads if isinstance(ramp.reads, np.ndarray) and not grow else np.empty((number, *shape), np.uint16)
+    counts = ramp.reads if isinstance(ramp.reads, np.ndarray) else np.empty((number, *shape), np.uint16)
     column_offset = np.zeros((number, shape[1]), np.float32)
     row_offset = np.zeros((number, shape[0], calibration.stripes), np.float32)
     reference = RampReference(calibration)
     for k in ramp.intervals.reads:
         read = ramp.reads[k]
-        vectors = reference.vectors(read)  # of counts as they were read, before saturation grows
+        vectors = reference.vectors(read)
         column_offset[k], row_offset[k] = vectors.column_offset, vectors.row_offset.reshape(shape[0], -1)
-        if grow:
-            grow_rows(np.require(read, np.uint16, ["C", "W"]), calibration.threshold, counts[k], 0, shape[0])
-        elif not isinstance(ramp.reads, np.ndarray):
+        if counts is not ramp.reads:
             counts[k] = read
         on_read()
     return processor.fit(
