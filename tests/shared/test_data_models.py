@@ -252,12 +252,12 @@ def digest_and_order() -> list[str]:
 
 
 def test_bytes_are_the_same_in_every_process() -> None:
-    """asdf lists its extensions in the order of a set, which the hash seed decides.
+    """asdf lists its extensions in the order of a set, which the hash seed decides, and where objects lie in memory.
 
     Another process imports for seconds: most often one is enough, since its order is another one than here.
     """
     digest, *order = digest_and_order()
-    for seed in ("1", "4"):
+    for seed in map(str, range(1, 9)):
         said = subprocess.run(
             [sys.executable, "-c", _SAY, __file__],
             env={**os.environ, "PYTHONHASHSEED": seed},
