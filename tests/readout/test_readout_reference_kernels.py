@@ -1,5 +1,6 @@
 """Kernels of the reference pixels: what they take off, what they are trained to, and what they leave alone."""
 
+import importlib
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +20,7 @@ from irisdrs.readout.sampling.kernel_training import CrossSpectra, stripe_signal
 from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.readout.sampling.reference_correction import ReferenceCorrection, SideColumns
 from irisdrs.readout.sampling.reference_kernels import ReferenceKernels, side_signals
+from irisdrs.readout.sampling.side_columns import side_counts
 from irisdrs.shared.errors import WrongShape
 from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.observation import Sampling
@@ -29,11 +31,12 @@ from irisdrs.shared.window import Window
 SHAPE, WIDTH, BORDER = (48, 128), 64, 4
 
 
-@pytest.fixture(params=["numpy", pytest.param("cupy", marks=pytest.mark.gpu)])
+@pytest.fixture(params=["numpy", "array_api_strict", pytest.param("cupy", marks=pytest.mark.gpu)])
 def xp(request: pytest.FixtureRequest) -> ModuleType:
-    """Every library whose arrays the code shall work on, where it is there."""
-    found: ModuleType = pytest.importorskip(request.param)
-    return found
+    """NumPy, what has nothing but the array API standard, and CuPy where it is installed."""
+    if request.param == "cupy":
+        pytest.importorskip("cupy")
+    return importlib.import_module(request.param)
 
 
 def on_host(array: Any) -> NDArray[Any]:
@@ -366,6 +369,31 @@ def test_what_all_reads_of_a_ramp_share_is_no_noise() -> None:
         other.stripes += v.conj()[:, None] * y
     np.testing.assert_allclose(one.sides, other.sides, atol=1e-9)
     np.testing.assert_allclose(one.stripes, other.stripes, atol=1e-9)
+
+
+def test_training_has_the_same_answer_in_every_library(xp: ModuleType) -> None:
+    rng = np.random.default_rng(17)
+    here, there = CrossSpectra.of_nothing(64, 3), CrossSpectra.of_nothing(64, 3, xp=xp)
+    for _ in range(2):
+        for _ in range(4):
+            sides, stripes = rng.normal(size=(2, 64)), rng.normal(size=(3, 64))
+            here.add(sides, stripes)
+            there.add(xp.asarray(sides), xp.asarray(stripes), xp=xp)
+        here.end_ramp()
+        there.end_ramp(xp=xp)
+    found = there.kernels(8, 10, xp=xp)
+    assert (there.reads, found.stripe_columns, found.half_width) == (8, 8, 10)
+    np.testing.assert_allclose(on_host(found.taps), here.kernels(8, 10).taps, atol=1e-6)
+
+
+def test_counts_of_the_sides_are_those_of_usable_pixels_less_their_columns(xp: ModuleType) -> None:
+    read = np.arange(60, dtype=np.uint16).reshape(3, 20)
+    usable = np.ones((2, 3, 2), np.bool_)
+    usable[1, 2, 0] = False
+    offset = np.arange(20, dtype=np.float32)
+    found = on_host(side_counts(*(xp.asarray(one) for one in (read, usable, offset)), xp=xp))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [[[0, 0], [20, 20], [40, 40]], [[0, 0], [20, 20], [np.nan, 40]]])
 
 
 def test_rays_and_hot_pixels_of_darks_teach_nothing(xp: ModuleType) -> None:

@@ -49,4 +49,5 @@ class RampReference:
         if self._first is None:
             self._first = signals
         noise = calibration.kernels.correction(signals - self._first)
-        return replace(found, row_offset=found.row_offset[:, None] + noise)
+        # Kernels of frames go through the stripes of a row.
+        return replace(found, row_offset=np.ascontiguousarray(found.row_offset[:, None] + noise))

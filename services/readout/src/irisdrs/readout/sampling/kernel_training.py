@@ -8,7 +8,7 @@ either end, because noise does not end where it began.
 That kernels end after some rows limits how fast gamma and zeta change with frequency, and with it their noise: that of
 `MIN_READS` reads of a whole detector adds less than a percent to the variance which the kernels leave.
 
-`xp` is NumPy, or another library with its functions, on whose arrays to work.
+`xp` is NumPy, or another library of the Python array API standard (2024.12), on whose arrays to work.
 """
 
 from dataclasses import dataclass, field
@@ -60,14 +60,24 @@ def stripe_signals(
         DN; 0 where there is no pixel.
     """
     rows, columns = change.shape
-    by_channel = change.reshape(rows, columns // channel_columns, channel_columns)
-    centre = xp.median(by_channel, axis=(0, 2))[None, :, None]
-    spread = xp.median(xp.abs(by_channel - centre), axis=(0, 2))[None, :, None]
-    limit = xp.maximum(CLIP_SIGMA * _SIGMA_PER_MEDIAN * spread, np.float32(_LEAST_LIMIT_DN))
-    good = usable & (xp.abs(by_channel - centre) <= limit).reshape(rows, columns)
+    by_channel = xp.reshape(change, (rows, columns // channel_columns, channel_columns))
+    centre = _median_of_channels(by_channel, xp)
+    distance = xp.abs(by_channel - centre)
+    limit = xp.maximum(CLIP_SIGMA * _SIGMA_PER_MEDIAN * _median_of_channels(distance, xp), _LEAST_LIMIT_DN)
+    good = usable & xp.reshape(distance <= limit, (rows, columns))
     by_stripe = (rows, columns * samples // channel_columns, channel_columns // samples)
-    total = xp.sum(xp.where(good, change, np.float32(0)).reshape(by_stripe), axis=2, dtype=np.float64)
-    return xp.transpose(total / xp.maximum(xp.sum(good.reshape(by_stripe), axis=2), 1))  # type: ignore[no-any-return]
+    total = xp.sum(xp.reshape(xp.where(good, change, 0.0), by_stripe), axis=2, dtype=xp.float64)
+    number = xp.count_nonzero(xp.reshape(good, by_stripe), axis=2)
+    return (total / xp.astype(xp.maximum(number, 1), xp.float64)).T  # type: ignore[no-any-return]
+
+
+def _median_of_channels(by_channel: NDArray[np.float32], xp: Any) -> NDArray[np.float32]:
+    """Medians of (rows, channels, columns of each), as (1, channels, 1)."""
+    rows, channels, columns = by_channel.shape
+    ordered = xp.sort(xp.reshape(xp.permute_dims(by_channel, (1, 0, 2)), (channels, rows * columns)), axis=-1)
+    middle = rows * columns // 2
+    median = (ordered[:, (rows * columns - 1) // 2] + ordered[:, middle]) / 2
+    return median[None, :, None]  # type: ignore[no-any-return]
 
 
 @dataclass(slots=True)
@@ -96,8 +106,8 @@ class CrossSpectra:
         """Sums over no read."""
         frequencies = rows // 2 + 1
         return cls(
-            xp.zeros((2, 2, frequencies), dtype=np.complex128),
-            xp.zeros((2, stripes, frequencies), dtype=np.complex128),
+            xp.zeros((2, 2, frequencies), dtype=xp.complex128),
+            xp.zeros((2, stripes, frequencies), dtype=xp.complex128),
             rows,
         )
 
@@ -113,8 +123,8 @@ class CrossSpectra:
         xp : module
         """
         v, y = _spectra(sides, xp), _spectra(stripes, xp)
-        self.sides = self.sides + xp.conj(v)[:, None] * v
-        self.stripes = self.stripes + xp.conj(v)[:, None] * y
+        self.sides = self.sides + _products(v, v, xp)
+        self.stripes = self.stripes + _products(v, y, xp)
         self._of_ramp = [v, y] if not self._of_ramp else [self._of_ramp[0] + v, self._of_ramp[1] + y]
         self._in_ramp += 1
 
@@ -123,8 +133,8 @@ class CrossSpectra:
         if self._in_ramp:
             v, y = self._of_ramp
             reads = self._in_ramp + 1
-            self.sides = self.sides - xp.conj(v)[:, None] * v / reads
-            self.stripes = self.stripes - xp.conj(v)[:, None] * y / reads
+            self.sides = self.sides - _products(v, v, xp) / reads
+            self.stripes = self.stripes - _products(v, y, xp) / reads
             self.reads += self._in_ramp
         self._of_ramp, self._in_ramp = [], 0
 
@@ -145,23 +155,28 @@ class CrossSpectra:
         """
         if 2 * half_width + 1 > self.rows:
             raise ValueError(f"a kernel of {half_width} rows on either side in {self.rows} rows")
-        power = xp.real(self.sides[0, 0] + self.sides[1, 1])
-        ridge = max(_RIDGE * float(xp.max(power)), _LEAST_RIDGE)
-        left, right = xp.real(self.sides[0, 0]) + ridge, xp.real(self.sides[1, 1]) + ridge
-        both = self.sides[0, 1]
-        of_left, of_right = self.stripes
+        left, right = xp.real(self.sides[0, 0, :]), xp.real(self.sides[1, 1, :])
+        ridge = max(_RIDGE * float(xp.max(left + right)), _LEAST_RIDGE)
+        left, right, both = left + ridge, right + ridge, self.sides[0, 1, :]
+        of_left, of_right = self.stripes[0, ...], self.stripes[1, ...]
         determinant = left * right - xp.abs(both) ** 2
         gamma = (right * of_left - both * of_right) / determinant
         zeta = (left * of_right - xp.conj(both) * of_left) / determinant
         series = xp.fft.irfft(xp.stack([gamma, zeta]), n=self.rows, axis=-1)
-        taps = xp.concatenate([series[..., self.rows - half_width :], series[..., : half_width + 1]], axis=-1)
-        fading = xp.cos(xp.arange(-half_width, half_width + 1) * (np.pi / (2 * (half_width + 1)))) ** 2
-        return ReferenceKernels((taps * fading).astype(np.float32), stripe_columns)
+        taps = xp.concat([series[..., self.rows - half_width :], series[..., : half_width + 1]], axis=-1)
+        rows = xp.arange(-half_width, half_width + 1, dtype=xp.float64)
+        fading = xp.cos(rows * (xp.pi / (2 * (half_width + 1)))) ** 2
+        return ReferenceKernels(xp.astype(taps * fading, xp.float32), stripe_columns)
+
+
+def _products(v: NDArray[np.complex128], y: NDArray[np.complex128], xp: Any) -> NDArray[np.complex128]:
+    """v* y^T at every frequency, of spectra (n, frequencies)."""
+    return xp.conj(v)[:, None, :] * y[None, ...]  # type: ignore[no-any-return]
 
 
 def _spectra(series: NDArray[np.float64], xp: Any) -> NDArray[np.complex128]:
     """Of series (n, rows) without their means, which fade to either end."""
     rows = series.shape[1]
-    fading = xp.sin((xp.arange(rows) + 0.5) * (np.pi / rows))
-    found: NDArray[np.complex128] = xp.fft.rfft((series - xp.mean(series, axis=1)[:, None]) * fading, axis=-1)
-    return found
+    fading = xp.sin((xp.arange(rows, dtype=xp.float64) + 0.5) * (xp.pi / rows))
+    varying = series - xp.mean(series, axis=1, keepdims=True)
+    return xp.fft.rfft(varying * fading, axis=-1)  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ over rows: `samples` of them divide the row of a channel, 1 is SIRS, as many as 
 and the direction in which a channel is read are in the kernels themselves, which are those of columns, not of times.
 
 Filters are kept as `taps` over a few rows on either side: small, the same for frames of any height, and smooth in
-frequency. `xp` is NumPy, or another library with its functions, on whose arrays to work.
+frequency. `xp` is NumPy, or another library of the Python array API standard (2024.12), on whose arrays to work.
 """
 
 from dataclasses import dataclass
@@ -51,11 +51,9 @@ class ReferenceKernels:
 
     def filter_for(self, rows: int, *, xp: Any = np) -> "KernelFilter":
         """The kernels in the form that is applied to reads of so many rows."""
-        taps, reach = xp.asarray(self.taps), self.half_width
-        length = rows + 2 * reach
-        turned = xp.zeros((*taps.shape[:2], length))
-        turned[..., : reach + 1] = taps[..., reach:]
-        turned[..., length - reach :] = taps[..., :reach]
+        taps, reach = xp.asarray(self.taps, dtype=xp.float64), self.half_width
+        between = xp.zeros((*taps.shape[:2], rows - 1))
+        turned = xp.concat([taps[..., reach:], between, taps[..., :reach]], axis=-1)
         return KernelFilter(xp.fft.rfft(turned, axis=-1), rows, reach)
 
 
@@ -89,11 +87,12 @@ class KernelFilter:
         float32 (rows, stripes)
             DN.
         """
-        longer = xp.pad(signals, ((0, 0), (self.reach, self.reach)), mode="edge")
+        before, after = (xp.broadcast_to(end, (2, self.reach)) for end in (signals[:, :1], signals[:, -1:]))
+        longer = xp.concat([before, signals, after], axis=1)
         of_sides = xp.fft.rfft(longer, axis=-1)
-        both = self.response[0] * of_sides[0] + self.response[1] * of_sides[1]
+        both = self.response[0, ...] * of_sides[0, :] + self.response[1, ...] * of_sides[1, :]
         series = xp.fft.irfft(both, n=longer.shape[1], axis=-1)[:, self.reach : self.reach + self.rows]
-        return xp.ascontiguousarray(xp.transpose(series), dtype=np.float32)  # type: ignore[no-any-return]
+        return xp.astype(series.T, xp.float32)  # type: ignore[no-any-return]
 
 
 def side_signals(sides: NDArray[np.float32], *, xp: Any = np) -> NDArray[np.float64]:
@@ -112,7 +111,7 @@ def side_signals(sides: NDArray[np.float32], *, xp: Any = np) -> NDArray[np.floa
     float64 (2, rows)
         DN; 0 if no pixel of either side may be used.
     """
-    left, right = (_signal_of(side, xp) for side in sides)
+    left, right = (_signal_of(sides[side, ...], xp) for side in (0, 1))
     found = [one for one in (left, right) if one is not None]
     if not found:
         return xp.zeros((2, sides.shape[1]))  # type: ignore[no-any-return]
@@ -121,12 +120,21 @@ def side_signals(sides: NDArray[np.float32], *, xp: Any = np) -> NDArray[np.floa
 
 def _signal_of(side: NDArray[np.float32], xp: Any) -> NDArray[np.float64] | None:
     good = xp.isfinite(side)
-    number = xp.sum(good, axis=1)
-    known = xp.flatnonzero(number)
+    number = xp.count_nonzero(good, axis=1)
+    (known,) = xp.nonzero(number)
     if known.shape[0] == 0:
         return None
-    total = xp.sum(xp.where(good, side, np.float32(0)), axis=1, dtype=np.float64)
-    mean = total / xp.maximum(number, 1)
-    rows = side.shape[0]
-    found: NDArray[np.float64] = mean if known.shape[0] == rows else xp.interp(xp.arange(rows), known, mean[known])
-    return found
+    total = xp.sum(xp.where(good, side, 0.0), axis=1, dtype=xp.float64)
+    mean: NDArray[np.float64] = total / xp.astype(xp.maximum(number, 1), xp.float64)
+    return mean if known.shape[0] == side.shape[0] else _bridged(mean, known, xp)
+
+
+def _bridged(values: NDArray[np.float64], known: NDArray[np.int64], xp: Any) -> NDArray[np.float64]:
+    """The values, with straight lines between those that are known; before the first and after the last as these."""
+    row = xp.arange(values.shape[0])
+    after = xp.searchsorted(known, row, side="right")
+    first = xp.take(known, xp.maximum(after - 1, 0))
+    last = xp.take(known, xp.minimum(after, known.shape[0] - 1))
+    start = xp.take(values, first)
+    slope = (xp.take(values, last) - start) / xp.astype(xp.maximum(last - first, 1), xp.float64)
+    return start + slope * xp.astype(row - first, xp.float64)  # type: ignore[no-any-return]

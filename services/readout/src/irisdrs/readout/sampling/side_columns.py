@@ -49,8 +49,8 @@ def side_counts(
     """
     border, columns = usable.shape[2], read.shape[1]
     places = (slice(0, border), slice(columns - border, columns))
-    counts = xp.stack([read[:, place].astype(np.float32) - column_offset[place] for place in places])
-    return xp.where(usable, counts, np.float32(np.nan))  # type: ignore[no-any-return]
+    counts = xp.stack([xp.astype(read[:, place], xp.float32) - column_offset[place] for place in places])
+    return xp.where(usable, counts, xp.nan)  # type: ignore[no-any-return]
 
 
 def running_median(sides: NDArray[np.float32], median_rows: int = MEDIAN_ROWS, *, xp: Any = np) -> NDArray[np.float32]:
