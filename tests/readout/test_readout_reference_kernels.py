@@ -132,6 +132,44 @@ def test_bad_reference_pixels_are_bridged_and_one_side_stands_for_both(xp: Modul
     np.testing.assert_array_equal(on_host(side_signals(xp.asarray(sides), xp=xp)), np.zeros((2, 12)))
 
 
+def test_a_pixel_that_departs_from_its_row_is_left_out_and_a_burst_of_all_stays(xp: ModuleType) -> None:
+    rng = np.random.default_rng(18)
+    sides = rng.normal(0, 10, (2, 48, BORDER)).astype(np.float32)
+    sides[0, 9:11] += 900  # all columns of a side: the electronics
+    sides[1, 5, 0] = np.nan
+    clean = on_host(side_signals(xp.asarray(sides), xp=xp))
+    np.testing.assert_allclose(clean[0], sides[0].mean(axis=1), atol=1e-4)
+    np.testing.assert_allclose(clean[1], np.nanmean(sides[1], axis=1), atol=1e-4)
+    struck = sides.copy()
+    struck[0, 20, 1] += 2000  # a ray
+    struck[1, 30, 0], struck[1, 30, 3] = 500, -500  # two pixels of a row
+    struck[1, 5, 3] = 4000
+    found = on_host(side_signals(xp.asarray(struck), xp=xp))
+    expected = clean.copy()
+    expected[0, 20] = sides[0, 20, [0, 2, 3]].mean()
+    expected[1, 30], expected[1, 5] = sides[1, 30, 1:3].mean(), sides[1, 5, 1:3].mean()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    two = np.zeros((2, 12, 2), np.float32)
+    two[0, 4, 1] = 800  # of two nobody knows which is right
+    np.testing.assert_array_equal(on_host(side_signals(xp.asarray(two), xp=xp))[0, 3:6], [0, 400, 0])
+
+
+def test_a_ray_in_the_side_columns_changes_no_correction() -> None:
+    plain = scene(8)
+    rows = np.arange(SHAPE[0], dtype=np.uint16) % 3
+    reads = [plain, plain + rows[:, None], plain + 2 * rows[:, None]]
+    reads[0][:, :BORDER] += np.arange(BORDER, dtype=np.uint16) * 30  # a pattern, which must stay out
+    for read in reads[1:]:
+        read[:, :BORDER] += np.arange(BORDER, dtype=np.uint16) * 30
+    struck = [read.copy() for read in reads]
+    for read in struck[1:]:
+        read[20, 1] += 3000  # it stays until the reset
+    calibration = detector(SHAPE, border=BORDER).with_kernels(kernels(0.5, 0.5))
+    one, other = RampReference(calibration), RampReference(calibration)
+    for read, hit in zip(reads, struck, strict=True):
+        np.testing.assert_allclose(other.vectors(hit).row_offset, one.vectors(read).row_offset, atol=2**-9)
+
+
 def test_the_first_read_of_a_ramp_is_what_others_are_compared_with() -> None:
     plain, pattern = scene(2), np.zeros(SHAPE, np.uint16)
     pattern[:, :BORDER] = np.random.default_rng(3).integers(0, 2, (SHAPE[0], BORDER))

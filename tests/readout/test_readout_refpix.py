@@ -98,6 +98,24 @@ def test_the_reference_says_what_it_is_and_is_the_same_every_time(
     assert isinstance(run("refpix", *darks, *FOREIGN, *DARK, "--output", again).exception, Fatal)
 
 
+def test_rays_and_unstable_pixels_in_the_side_columns_of_darks_teach_nothing(
+    darks: list[Path], reference: Path, tmp_path: Path
+) -> None:
+    struck = []
+    for path in darks:
+        with fits.open(path) as file:
+            pixels = file["SCI"].data
+            pixels[0, 5:, 40, 1] += 9000  # a ray in a reference pixel stays until the reset
+            pixels[0, ::3, 90, -2] += 500  # telegraph noise
+            file.writeto(tmp_path / path.name)
+        struck.append(tmp_path / path.name)
+    output = tmp_path / "refpix.fits"
+    assert run("refpix", *struck, *FOREIGN, *DARK, "--output", output).exit_code == 0
+    with open_model(output, RefpixModel) as model, open_model(reference, RefpixModel) as clean:
+        taps, expected = np.asarray(model.kernels), np.asarray(clean.kernels)
+    np.testing.assert_allclose(taps, expected, atol=0.05 * np.abs(expected).max())
+
+
 def test_crds_certifies_the_reference(reference: Path, tmp_path: Path) -> None:
     build_context(tmp_path / "cache", [reference])
     program = "import irisdrs_crds_startup, runpy; runpy.run_module('crds.certify', run_name='__main__')"

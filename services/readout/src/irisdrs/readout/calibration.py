@@ -15,7 +15,7 @@ from irisdrs.readout.sampling.reference_correction import (
     SideColumns,
     reference_vectors,
 )
-from irisdrs.readout.sampling.reference_kernels import KernelFilter, ReferenceKernels, side_signals
+from irisdrs.readout.sampling.reference_kernels import KernelFilter, ReferenceKernels
 from irisdrs.readout.sampling.reference_pixels import reference_offsets
 from irisdrs.readout.sampling.saturation import saturation_threshold
 from irisdrs.readout.sampling.side_columns import mean_variance, row_means, side_counts, wiener_gain
@@ -193,9 +193,12 @@ class Calibration:
         no_signal = 0 if self.usable_sides.any() else Quality.UNRELIABLE_BIAS
         return replace(self, kernels=kernels.filter_for(rows), dq=self.dq | np.uint32(no_signal))
 
-    def side_signals(self, read: NDArray[np.uint16], column_offset: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Signals (2, rows) of the side columns of a read (rows, columns), DN: what kernels work on."""
-        return side_signals(side_counts(read, self.usable_sides, column_offset))
+    def side_counts(self, read: NDArray[np.uint16], column_offset: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The side columns (2, rows, border) of a read (rows, columns) without the offsets of their columns, DN.
+
+        NaN where a pixel may not be used. Kernels work on their changes.
+        """
+        return side_counts(read, self.usable_sides, column_offset)
 
     def flagged_for(self, correction: ReferenceCorrection) -> "Calibration":
         """The same, with UNRELIABLE_BIAS for the rows that a correction by the side columns cannot reach."""
@@ -209,7 +212,7 @@ class Calibration:
     def row_signal(self, read: NDArray[np.uint16]) -> NDArray[np.float32]:
         """Mean of the side columns of a read (rows, columns) for every row, DN: what `row_power` is estimated from."""
         offset = self.reference_vectors(read).column_offset
-        return row_means(side_counts(read, self.usable_sides, offset))
+        return row_means(self.side_counts(read, offset))
 
     def side_variance(self) -> float:
         """Variance of the read noise in `row_signal`, DN^2."""

@@ -12,6 +12,7 @@ from irisdrs.readout.sampling.reference_correction import (
     ReferenceVectors,
     SideColumns,
 )
+from irisdrs.readout.sampling.reference_kernels import side_signals
 
 
 class RampReference:
@@ -37,7 +38,7 @@ class RampReference:
         if calibration.kernels is not None and correction.side_columns is not SideColumns.NONE:
             raise ValueError(f"kernels and {correction.side_columns} both correct by the side columns")
         self._calibration, self._correction = calibration, correction
-        self._first: NDArray[np.float64] | None = None
+        self._first: NDArray[np.float32] | None = None
 
     def vectors(self, read: NDArray[np.uint16]) -> ReferenceVectors:
         """What is taken off the columns and rows of the next read (rows, columns), DN."""
@@ -45,9 +46,9 @@ class RampReference:
         found = calibration.reference_vectors(read, self._correction)
         if calibration.kernels is None:
             return found
-        signals = calibration.side_signals(read, found.column_offset)
+        sides = calibration.side_counts(read, found.column_offset)
         if self._first is None:
-            self._first = signals
-        noise = calibration.kernels.correction(signals - self._first)
+            self._first = sides
+        noise = calibration.kernels.correction(side_signals(sides - self._first))
         # Kernels of frames go through the stripes of a row.
         return replace(found, row_offset=np.ascontiguousarray(found.row_offset[:, None] + noise))

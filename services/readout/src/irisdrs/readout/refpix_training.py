@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.exposure_reads import ExposureReads, RampReads
 from irisdrs.readout.sampling.kernel_training import MIN_READS, CrossSpectra, stripe_signals
-from irisdrs.readout.sampling.reference_kernels import HALF_WIDTH, ReferenceKernels
+from irisdrs.readout.sampling.reference_kernels import HALF_WIDTH, ReferenceKernels, side_signals
 from irisdrs.readout.sampling.saturation import ADC_MAX
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import ExposureType
@@ -129,7 +129,7 @@ def _add_ramp(
     samples: int,
     on_read: Callable[[], object],
 ) -> None:
-    first: tuple[NDArray[np.float32], NDArray[np.float64]] | None = None
+    first: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
     for k in range(len(ramp.times_s)):
         read = ramp.reads[k]
         if np.count_nonzero(read >= ADC_MAX) > _SATURATED_PART * read.size:
@@ -138,12 +138,12 @@ def _add_ramp(
                 remedy="Was it taken in the dark? Leave it out.",
             )
         offset = calibration.reference_vectors(read).column_offset
-        values, sides = read.astype(np.float32) - offset, calibration.side_signals(read, offset)
+        values, sides = read.astype(np.float32) - offset, calibration.side_counts(read, offset)
         if first is None:
             first = values, sides
         else:
             stripes = stripe_signals(values - first[0], usable, calibration.channel_columns, samples)
-            spectra.add(sides - first[1], stripes)
+            spectra.add(side_signals(sides - first[1]), stripes)
         on_read()
     spectra.end_ramp()
 

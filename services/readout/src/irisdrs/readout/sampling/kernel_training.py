@@ -17,19 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from irisdrs.readout.sampling.reference_kernels import HALF_WIDTH, ReferenceKernels
+from irisdrs.readout.sampling.reference_kernels import (
+    HALF_WIDTH,
+    LEAST_LIMIT_DN,
+    SIGMA_PER_MEDIAN,
+    ReferenceKernels,
+)
 
 #: Fewest reads of darks, without the first ones of their ramps.
 MIN_READS = 10
 
 #: A pixel of a dark is left out beyond so many standard deviations: cosmic rays, hot and unstable pixels.
 CLIP_SIGMA = 5.0
-
-#: Standard deviations of a normal deviate for each median of its absolute value.
-_SIGMA_PER_MEDIAN = 1.4826
-
-#: Least clipping limit, DN: counts of noiseless detectors are whole numbers.
-_LEAST_LIMIT_DN = 1.0
 
 #: Part of the largest power that is added at every frequency: signals without power have no kernels.
 _RIDGE = 1e-9
@@ -63,7 +62,7 @@ def stripe_signals(
     by_channel = xp.reshape(change, (rows, columns // channel_columns, channel_columns))
     centre = _median_of_channels(by_channel, xp)
     distance = xp.abs(by_channel - centre)
-    limit = xp.maximum(CLIP_SIGMA * _SIGMA_PER_MEDIAN * _median_of_channels(distance, xp), _LEAST_LIMIT_DN)
+    limit = xp.maximum(CLIP_SIGMA * SIGMA_PER_MEDIAN * _median_of_channels(distance, xp), LEAST_LIMIT_DN)
     good = usable & xp.reshape(distance <= limit, (rows, columns))
     by_stripe = (rows, columns * samples // channel_columns, channel_columns // samples)
     total = xp.sum(xp.reshape(xp.where(good, change, 0.0), by_stripe), axis=2, dtype=xp.float64)
@@ -117,7 +116,7 @@ class CrossSpectra:
         Parameters
         ----------
         sides : float64 (2, rows)
-            From `side_signals`, less those of the first read of the ramp, DN.
+            From `side_signals`, DN.
         stripes : float64 (stripes, rows)
             From `stripe_signals`, DN.
         xp : module

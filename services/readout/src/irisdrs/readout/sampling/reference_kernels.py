@@ -27,6 +27,19 @@ from numpy.typing import NDArray
 #: from 32 to 64, and no further.
 HALF_WIDTH = 64
 
+#: A reference pixel is left out beyond so many standard deviations from the median of its row: rays, and pixels that
+#: jump. What all pixels of the row do is a signal, however strong.
+OUTLIER_SIGMA = 5.0
+
+#: Fewest pixels of a row on one side of which one can be told to be wrong.
+_FEWEST_JUDGES = 3
+
+#: Standard deviations of a normal deviate for each median of its absolute value.
+SIGMA_PER_MEDIAN = 1.4826
+
+#: Least clipping limit, DN: counts of noiseless detectors are whole numbers.
+LEAST_LIMIT_DN = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class ReferenceKernels:
@@ -78,8 +91,7 @@ class KernelFilter:
         Parameters
         ----------
         signals : float64 (2, rows)
-            From `side_signals`, DN; less those of the first read of the ramp, so that no pattern of the reference
-            pixels gets into the correction. Beyond the first and last row they are continued as they end.
+            From `side_signals`, DN. Beyond the first and last row they are continued as they end.
         xp : module
 
         Returns
@@ -96,14 +108,15 @@ class KernelFilter:
 
 
 def side_signals(sides: NDArray[np.float32], *, xp: Any = np) -> NDArray[np.float64]:
-    """The signals of the side columns: means of the usable pixels of each row.
+    """The signals of the side columns: means of the usable pixels of each row that agree with it.
 
     Rows without one are interpolated between those next to them; a side without any takes the signal of the other.
 
     Parameters
     ----------
     sides : float32 (2, rows, border)
-        From `side_columns.side_counts`, DN; NaN where a pixel may not be used.
+        From `side_columns.side_counts`, less those of the first read of the ramp, so that the pattern of the reference
+        pixels stays out, DN; NaN where a pixel may not be used.
     xp : module
 
     Returns
@@ -119,7 +132,7 @@ def side_signals(sides: NDArray[np.float32], *, xp: Any = np) -> NDArray[np.floa
 
 
 def _signal_of(side: NDArray[np.float32], xp: Any) -> NDArray[np.float64] | None:
-    good = xp.isfinite(side)
+    good = _agreeing(side, xp)
     number = xp.count_nonzero(good, axis=1)
     (known,) = xp.nonzero(number)
     if known.shape[0] == 0:
@@ -127,6 +140,22 @@ def _signal_of(side: NDArray[np.float32], xp: Any) -> NDArray[np.float64] | None
     total = xp.sum(xp.where(good, side, 0.0), axis=1, dtype=xp.float64)
     mean: NDArray[np.float64] = total / xp.astype(xp.maximum(number, 1), xp.float64)
     return mean if known.shape[0] == side.shape[0] else _bridged(mean, known, xp)
+
+
+def _agreeing(side: NDArray[np.float32], xp: Any) -> NDArray[np.bool_]:
+    """Usable pixels (rows, border) that are within the noise of the median of their row."""
+    good = xp.isfinite(side)
+    number = xp.count_nonzero(good, axis=1, keepdims=True)
+    ordered = xp.sort(xp.where(good, side, xp.inf), axis=1)
+    lower = xp.take_along_axis(ordered, xp.maximum(number - 1, 0) // 2, axis=1)
+    upper = xp.take_along_axis(ordered, xp.minimum(number // 2, side.shape[1] - 1), axis=1)
+    centre = xp.where(number > 0, (lower + upper) / 2, 0.0)
+    judged = good & (number >= _FEWEST_JUDGES)
+    distance = xp.where(judged, xp.abs(side - centre), xp.inf)
+    some = int(xp.count_nonzero(judged))
+    typical = xp.sort(xp.reshape(distance, (-1,)))[some // 2] if some else 0.0
+    limit = max(OUTLIER_SIGMA * SIGMA_PER_MEDIAN * float(typical), LEAST_LIMIT_DN)
+    return good & ~(judged & (distance > limit))  # type: ignore[no-any-return]
 
 
 def _bridged(values: NDArray[np.float64], known: NDArray[np.int64], xp: Any) -> NDArray[np.float64]:
