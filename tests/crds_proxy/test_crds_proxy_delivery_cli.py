@@ -62,6 +62,17 @@ def test_a_delivery_is_seen_compared_and_rolled_back(data: Path, tmp_path: Path)
     assert "the first" in run("history", "--data", data).stdout
 
 
+def test_what_was_delivered_is_at_hand_for_commands_that_know_the_cache_alone(data: Path, tmp_path: Path) -> None:
+    file = write_certifiable(tmp_path / "gain.fits", "gain")
+    run("deliver", file, "--data", data, "--dry-run")
+    cache = Cache(data / "crds")
+    assert not cache.path("tmt_iris_gain_0001.fits").exists()
+    run("deliver", file, "--data", data)
+    assert cache.path("tmt_iris_gain_0001.fits").read_bytes()[:6] == b"SIMPLE"
+    asked = ("--header", "DETECTOR=IMG1", "--header", "DATE-OBS=2034-08-01", "--header", "TIME-OBS=00:00:00")
+    assert "tmt_iris_gain_0001.fits" in run("bestrefs", *asked, "--type", "gain", "--cache", data / "crds").stdout
+
+
 def test_the_same_files_again_change_nothing(data: Path, tmp_path: Path) -> None:
     files = [write_certifiable(tmp_path / f"{kind}.fits", kind) for kind in ("gain", "mask")]
     run("deliver", *files, "--data", data)

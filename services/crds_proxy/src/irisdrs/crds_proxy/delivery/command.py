@@ -153,7 +153,7 @@ def rollback(
 async def _deliver(settings: HostSettings, files: list[Path], by: str, reason: str, *, dry_run: bool) -> "Outcome":
     async with _open(settings) as office:
         outcome = await office.deliveries.deliver(files, by, reason, dry_run=dry_run)
-        await _keep_up(office)
+        await _keep_up(office, () if dry_run else [one.name for one in outcome.references])
         return outcome
 
 
@@ -179,13 +179,18 @@ async def _roll_back(settings: HostSettings, context: str, by: str, reason: str)
         return outcome
 
 
-async def _keep_up(office: _Office) -> None:
-    """Put the context in force in the cache of this host, too; if that fails, what was done is done all the same."""
+async def _keep_up(office: _Office, delivered: Sequence[str] = ()) -> None:
+    """Put the context in force, and what was delivered, in the cache of this host, too: commands may know it alone.
+
+    If that fails, what was done is done all the same.
+    """
     from irisdrs.crds_proxy.exchange import keep_up  # noqa: PLC0415
 
     try:
         if (await office.holdings.refreshed()).changes and office.holdings.has_history:
             await keep_up(office.holdings, office.cache)
+        for name in delivered:
+            await office.holdings.local(name)
     except (IrisError, OSError) as problem:
         typer.echo(f"The cache {office.cache.root} does not keep up: {problem}", err=True)
 
