@@ -30,11 +30,16 @@ from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.crds.registration import client_environment
 from irisdrs.shared.data.fits import encode_read, open_model, open_ramp, to_bytes
 from irisdrs.shared.data.models import RawFrameModel, RefpixModel
+from irisdrs.shared.edge.edge import Edge
+from irisdrs.shared.edge.spool import Spool
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference
-from irisdrs.shared.events import FrameReady
+from irisdrs.shared.events import ExposureEvent, FrameReady
 from irisdrs.shared.identifiers import ExposureType
+from irisdrs.shared.observation import ObservationPlan
 from irisdrs.shared.store.keys import observation_key
+from irisdrs.shared.testing.replay import replay
 from irisdrs.simulator.correlated_noise import CorrelatedNoise
+from irisdrs.simulator.night import Night, play
 
 SHAPE, BORDER, NOISE_DN = (192, 128), 4, 8.0
 NOISE = CorrelatedNoise(rms_dn=12.0, strength_scatter=0.3)
@@ -263,10 +268,13 @@ async def repinned(bench: Any, tmp_path: Path, crds: Path, files: list[Path]) ->
     return cache
 
 
-async def frame_of(bench: Any, cache: Path, tmp_path: Path, processor: Processor, **options: Any) -> FrameReady:
+def handlers_of(bench: Any, cache: Path, tmp_path: Path, processor: Processor, **options: Any) -> DetectorHandlers:
     room, threads = Room(DEFAULT_BYTES, tmp_path), ThreadPoolExecutor(1)
-    workshop = Workshop(bench.store, open_references(cache), threads, processor, room, **options)
-    handlers, frames = DetectorHandlers(workshop), []
+    return DetectorHandlers(Workshop(bench.store, open_references(cache), threads, processor, room, **options))
+
+
+async def frame_of(bench: Any, cache: Path, tmp_path: Path, processor: Processor, **options: Any) -> FrameReady:
+    handlers, frames = handlers_of(bench, cache, tmp_path, processor, **options), []
     for event in bench.events:
         frames += [one for one in await tell(handlers, event) if isinstance(one, FrameReady)]
     assert len({one.event_id for one in frames}) == 1
@@ -332,6 +340,30 @@ async def test_reads_wait_for_kernels_that_are_not_there_or_do_not_fit(
     cache = await repinned(bench, tmp_path, exposure[2], given)
     with pytest.raises(MissingReference, match=words):
         await frame_of(bench, cache, tmp_path, processor, **SIRS)
+
+
+async def test_kernels_that_fitted_the_exposure_before_are_held_against_the_cadence_of_the_next(
+    bench: Any, exposure: Any, tmp_path: Path, processor: Processor
+) -> None:
+    cache = await repinned(bench, tmp_path, exposure[2], [half_kernels(tmp_path / "kernels.fits")])
+    handlers = handlers_of(bench, cache, tmp_path, processor, **SIRS)
+    told = [answer for event in bench.events for answer in await tell(handlers, event)]
+    assert any(isinstance(one, FrameReady) for one in told)
+    stored = await bench.store.head(observation_key(bench.plan.night, bench.plan.observation))
+    pinned = ObservationPlan.model_validate_json(await bench.store.get(stored.ref))
+    slow = pinned.sampling.model_copy(update={"read_time_s": 1.44})
+    plan = pinned.model_copy(update={"observation": "2034B-007-124", "sampling": slow})
+
+    async def nobody(_: object) -> None:
+        return None
+
+    async with Edge(plan, bench.store, nobody, Spool(tmp_path / "spool", 10**8)) as edge:
+        await play(Night(plan), edge, tmp_path / "truth")
+        await edge.drained()
+    with pytest.raises(MissingReference, match=r"for reads of 0\.72 s, these take 1\.44 s"):
+        async for event in replay(bench.store, plan):
+            if isinstance(event, ExposureEvent):
+                await tell(handlers, event)
 
 
 def test_the_step_does_as_the_command(darks: list[Path], reference: Path, tmp_path: Path) -> None:

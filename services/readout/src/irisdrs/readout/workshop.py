@@ -264,7 +264,8 @@ class Workshop:
             exposure.references = await self._references_for(header, plan)
         paths = {kind: found.path for kind, found in exposure.references.items()}
         hashes = sorted(found.sha256 for found in exposure.references.values())
-        identity = (*hashes, header.shape, header.window, header.guide_windows)
+        cadence = header.read_interval_s if KERNELS_TYPE in paths else None  # for which kernels are made
+        identity = (*hashes, header.shape, header.window, header.guide_windows, cadence)
         if identity not in self._calibrations:
             try:
                 self._calibrations[identity] = await self._in_thread(constants.load_for, paths, header)
