@@ -387,6 +387,16 @@ def test_signals_without_power_have_no_kernels_and_identical_ones_share() -> Non
         same.kernels(64, 32)
 
 
+@pytest.mark.parametrize("level", [0.1, 1234.5, 65535.0])
+def test_side_columns_that_are_stuck_teach_no_kernels(level: float) -> None:
+    """Constant signals less their mean are rounding errors, and no power to divide by."""
+    rng, stuck = np.random.default_rng(19), CrossSpectra.of_nothing(250, 1)
+    for k in range(12):
+        stuck.add(np.full((2, 250), level * (k + 1)), rng.normal(0, 5, size=(1, 250)))
+    stuck.end_ramp()
+    np.testing.assert_allclose(stuck.kernels(64, 40).taps, 0, atol=1e-4)
+
+
 def test_what_all_reads_of_a_ramp_share_is_no_noise() -> None:
     """Differences from the first read, as they come in a stream, give the sums of the reads less their means."""
     rng, one, other = np.random.default_rng(15), CrossSpectra.of_nothing(64, 1), CrossSpectra.of_nothing(64, 1)

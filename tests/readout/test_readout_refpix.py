@@ -196,8 +196,18 @@ def test_what_does_not_go_together_is_refused(darks: list[Path], reference: Path
     with open_model(reference.read_bytes(), RefpixModel) as model:
         taps = np.array(model.kernels)
     refused(CorruptObject, "do not cover 128", "fit", *given, "--refpix", changed("few.fits", kernels=taps[:, :1]))
+    even = changed("even.fits", kernels=taps[:, :, 1:])
+    refused(CorruptObject, "have no middle", "fit", *given, "--refpix", even)
+    refused(CorruptObject, "have no middle", "fit", *given, "--refpix", changed("no.fits", kernels=taps[:, :, :0]))
+    long = np.zeros((2, 2, SHAPE[0] + 1), np.float32)
+    refused(CorruptObject, "kernels of 193 rows", "fit", *given, "--refpix", changed("long.fits", kernels=long))
+    taps[1, 1, 3] = 1e30
+    refused(CorruptObject, "from column 64", "fit", *given, "--refpix", changed("huge.fits", kernels=taps))
     taps[0, 1, 7] = np.nan
     refused(CorruptObject, "from column 64", "fit", *given, "--refpix", changed("nan.fits", kernels=taps))
+    cut = tmp_path / "cut.fits"
+    cut.write_bytes(reference.read_bytes()[:-4000])
+    refused(CorruptObject, "cut.fits", "fit", *given, "--refpix", cut)
     refused(CorruptObject, "", "fit", *given, "--refpix", science)
 
     made = (*FOREIGN, "--output", tmp_path / "never.fits")
@@ -210,6 +220,7 @@ def test_what_does_not_go_together_is_refused(darks: list[Path], reference: Path
     refused(Fatal, "no kernels of 96 rows", "refpix", darks[0], *made, *DARK, "--half-width", 96)
     refused(Fatal, "for 3 stripes", "refpix", darks[0], *made, *DARK, "--samples", 3)
     refused(Fatal, "do not say of which detector", "refpix", darks[0], *made)
+    refused(Fatal, "dark-1.fits is given twice", "refpix", *darks, darks[0], *made, *DARK)
     assert not (tmp_path / "never.fits").exists()
 
 
@@ -227,6 +238,7 @@ def test_darks_of_ours_say_all_that_the_reference_needs(tmp_path: Path) -> None:
     for k, pixels in enumerate(whole):
         header = plain.model_copy(update={"read": k + 1, "read_time_s": 0.72 * (k + 1), "read_interval_s": 0.72})
         (folder / f"{k}.fits").write_bytes(encode_read(pixels, header))
+    shutil.copytree(folder, tmp_path / "copy")
     output = tmp_path / "refpix.fits"
     result = run("refpix", folder, "--output", output)
     assert result.exit_code == 0, result.output
@@ -237,24 +249,37 @@ def test_darks_of_ours_say_all_that_the_reference_needs(tmp_path: Path) -> None:
         assert model.meta.useafter.startswith("20")
         assert model.meta.provenance.input_ids.endswith("IMG1-DRK0-0000")
         np.testing.assert_array_equal(np.asarray(model.kernels), np.asarray(same.kernels))
+    twice = run("refpix", folder, tmp_path / "copy", "--output", tmp_path / "never.fits").exception
+    assert isinstance(twice, Fatal)
+    assert "copy is given twice" in str(twice), "by another name"
     other = run("refpix", folder, "--detector", "IMG2", "--output", tmp_path / "never.fits").exception
     assert isinstance(other, Fatal)
     assert "are of IMG1, not of IMG2" in str(other)
 
 
-def half_kernels(path: Path, shape: tuple[int, int] = (SIZE, SIZE), cadence: float = 0.72) -> Path:
+def half_kernels(
+    path: Path, shape: tuple[int, int] = (SIZE, SIZE), cadence: float = 0.72, detector: str = "IMG1"
+) -> Path:
     """Kernels that take off the mean of both sides in its row."""
     taps = np.zeros((2, 1, 9), np.float32)
     taps[:, :, 4] = 0.5
     model = RefpixModel(kernels=taps)
     meta = model.meta
-    meta.telescope, meta.instrument.name, meta.instrument.detector = "TMT", "IRIS", "IMG1"
+    meta.telescope, meta.instrument.name, meta.instrument.detector = "TMT", "IRIS", detector
     meta.reftype, meta.useafter, meta.pedigree = "refpix", "2030-01-01T00:00:00", "DUMMY"
     meta.author, meta.description = "test", "half of each side"
     meta.subarray.ysize, meta.subarray.xsize = shape
     meta.kernels.stripe_columns, meta.exposure.read_interval = 64, cadence
     path.write_bytes(to_bytes(model))
     return path
+
+
+def test_kernels_of_another_detector_are_refused(exposure: Any, tmp_path: Path) -> None:
+    kernels = half_kernels(tmp_path / "other.fits", detector="IMG2")
+    given = ("fit", exposure[1] / "0", "--crds-path", exposure[2], "--output", tmp_path / "never.fits")
+    found = run(*given, "--refpix", kernels).exception
+    assert isinstance(found, MissingReference)
+    assert "for IMG2, the reads are of IMG1" in str(found)
 
 
 async def repinned(bench: Any, tmp_path: Path, crds: Path, files: list[Path]) -> Path:

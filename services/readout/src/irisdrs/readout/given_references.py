@@ -141,12 +141,13 @@ def _with_kernels(calibration: Calibration, given: Given, exposure: ExposureRead
             remedy="Leave them out; of a ramp of another program say with --reference-pixels how many there are.",
         )
     cadence = exposure.facts.get("exposure", {}).get("read_interval")
+    known = calibration.detector_shape, cadence, exposure.facts.get("instrument", {}).get("detector")
     if isinstance(given, RefpixModel):
-        return calibration.with_kernels(kernels_of(given, calibration.detector_shape, cadence))
+        return calibration.with_kernels(kernels_of(given, *known))
     if not isinstance(given, Path):
         raise TypeError("kernels of reference pixels are a file or a model")
     with about(given), open_model(given, RefpixModel) as model:
-        return calibration.with_kernels(kernels_of(model, calibration.detector_shape, cadence))
+        return calibration.with_kernels(kernels_of(model, *known))
 
 
 def _check_usable(calibration: Calibration) -> None:

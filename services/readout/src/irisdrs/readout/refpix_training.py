@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,15 +39,19 @@ class Training:
 
 
 def check_darks(darks: Sequence[Dark]) -> None:
-    """Check that exposures are darks of one detector, all of it, read at one pace, and enough of them.
+    """Check that exposures are darks of one detector, all of it, read at one pace, and enough of them, each once.
 
     Raises
     ------
     Fatal
         If they are not.
     """
-    first = darks[0]
+    first, seen = darks[0], set[object]()
     for dark in darks:
+        identity = dark.exposure.identity or Path(dark.name).resolve()
+        if identity in seen:
+            raise Fatal(f"{dark.name} is given twice.", remedy="Give each dark once.")
+        seen.add(identity)
         exposure, kind = dark.exposure, _said(dark, "exposure", "type")
         if kind is not None and kind not in _DARKS:
             raise Fatal(f"{dark.name} is of type {kind}, and no dark.", remedy="Give darks alone.")

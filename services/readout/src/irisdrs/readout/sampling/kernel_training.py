@@ -32,8 +32,8 @@ CLIP_SIGMA = 5.0
 
 #: Part of the largest power that is added at every frequency: signals without power have no kernels.
 _RIDGE = 1e-9
-#: And at least so much, DN^2, whose square is a number still.
-_LEAST_RIDGE = 1e-100
+#: And at least so much, DN^2: more than rounding errors of side columns that are stuck, less than any noise.
+_LEAST_RIDGE = 1e-4
 
 
 def stripe_signals(
