@@ -36,6 +36,7 @@ from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference
 from irisdrs.shared.events import ExposureEvent, FrameReady
 from irisdrs.shared.identifiers import ExposureType
 from irisdrs.shared.observation import ObservationPlan
+from irisdrs.shared.quality import Quality
 from irisdrs.shared.store.keys import observation_key
 from irisdrs.shared.testing.replay import replay
 from irisdrs.simulator.correlated_noise import CorrelatedNoise
@@ -217,8 +218,25 @@ def test_what_does_not_go_together_is_refused(darks: list[Path], reference: Path
     small = tmp_path / "small.fits"
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.ones((1, 12, 64, 64), np.uint16), name="SCI")]).writeto(small)
     refused(Fatal, "64 x 64 pixels", "refpix", darks[0], small, *made, *DARK)
-    refused(Fatal, "no kernels of 96 rows", "refpix", darks[0], *made, *DARK, "--half-width", 96)
-    refused(Fatal, "for 3 stripes", "refpix", darks[0], *made, *DARK, "--samples", 3)
+    refused(Fatal, "Kernels of 96 rows to either side", "refpix", darks[0], *made, *DARK, "--half-width", 96)
+    refused(Fatal, "no 3 parts", "refpix", darks[0], *made, *DARK, "--samples", 3)
+    for columns, words in ((100, "no whole number of output channels"), (63, "An output channel of 63 columns")):
+        odd = tmp_path / f"odd-{columns}.fits"
+        pixels = np.ones((1, 12, 64, columns), np.uint16)
+        fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(pixels, name="SCI")]).writeto(odd)
+        refused(Fatal, words, "refpix", odd, *made, *DARK)
+    refused(Fatal, "An output channel of 63 columns", "fit", odd, *given[1:])
+    stuck = tmp_path / "stuck.fits"
+    with fits.open(darks[0]) as file:
+        file["SCI"].data[..., :BORDER] = file["SCI"].data[..., -BORDER:] = 7
+        file.writeto(stuck)
+    refused(Fatal, "say nothing of the noise", "refpix", stuck, *made, *DARK)
+    mask = np.zeros(SHAPE, np.uint32)
+    mask[:, :BORDER] = mask[:, -BORDER:] = Quality.BAD_REF_PIXEL
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(mask)]).writeto(tmp_path / "mask.fits")
+    refused(Fatal, "No pixel of the side columns", "refpix", darks[0], *made, *DARK, "--mask", tmp_path / "mask.fits")
+    for wrong in (("--pedigree", "FOO"), ("--pedigree", "INFLIGHT"), ("--author", " ")):
+        assert run("refpix", darks[0], *made, *DARK, *wrong).exit_code == 2
     refused(Fatal, "do not say of which detector", "refpix", darks[0], *made)
     refused(Fatal, "dark-1.fits is given twice", "refpix", *darks, darks[0], *made, *DARK)
     assert not (tmp_path / "never.fits").exists()

@@ -17,6 +17,7 @@ from irisdrs.readout.named_errors import about
 from irisdrs.readout.refpix_files import kernels_of
 from irisdrs.readout.sampling.linearity import COEFFICIENTS, IRIS_READOUT_PLANES, from_iris_readout
 from irisdrs.readout.sampling.options import ReferenceAlgorithm
+from irisdrs.readout.sampling.reference_pixels import PARITIES
 from irisdrs.readout.sampling.saturation import ADC_MAX
 from irisdrs.shared.data.fits import first_image, headers, image_shape, open_model
 from irisdrs.shared.data.models import (
@@ -30,7 +31,7 @@ from irisdrs.shared.data.models import (
     SaturationModel,
 )
 from irisdrs.shared.errors import CorruptObject, Fatal, MissingReference
-from irisdrs.shared.instrument import REFERENCE_PIXEL_BORDER
+from irisdrs.shared.instrument import REFERENCE_PIXEL_BORDER, channel_width
 from irisdrs.shared.quality import Quality
 
 #: Smallest and largest gain (electrons per DN) and noise of a read (DN): no detector comes near them. Far beyond them
@@ -98,7 +99,7 @@ def calibration_of(given: Mapping[str, Given], exposure: ExposureReads, border: 
     MissingReference
         If gain or read noise are not given, or a file is of another shape.
     Fatal
-        If no pixel has a usable gain, read noise or linearity.
+        If no pixel has a usable gain, read noise or linearity, or channels cannot have reference pixels.
     CorruptObject
         If a file cannot be read.
     """
@@ -113,6 +114,11 @@ def calibration_of(given: Mapping[str, Given], exposure: ExposureReads, border: 
         raise Fatal(
             f"{border} reference pixels on each edge leave nothing of {shape[0]} x {shape[1]} pixels.",
             remedy="Give fewer with --reference-pixels, 0 for none.",
+        )
+    if border and channel_width(shape[1]) % PARITIES:
+        raise Fatal(
+            f"An output channel of {shape[1]} columns has not as many odd ones as even ones, whose offsets differ.",
+            remedy="Give a ramp with a whole number of channels, or --reference-pixels 0.",
         )
     planes = {kind: _planes(kind, found, shape) for kind, found in given.items() if kind != KERNELS_TYPE}
     nothing = np.zeros(shape, np.uint32)

@@ -107,7 +107,15 @@ def fit(
             rich_help_panel="References",
         ),
     ] = None,
-    refpix: File = None,
+    refpix: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Kernels from `iris readout refpix`, which take correlated noise off the rows",
+            rich_help_panel="References",
+        ),
+    ] = None,
     crds_path: Annotated[
         Path | None,
         typer.Option(envvar="CRDS_PATH", help="CRDS cache for what is not given", rich_help_panel="References"),

@@ -1,5 +1,6 @@
 """`iris readout refpix`: darks to the kernels of the reference pixels, from files, without a bus."""
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,21 @@ from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import Detector
 from irisdrs.shared.instrument import REFERENCE_PIXEL_BORDER
 
+#: What CRDS takes as PEDIGREE.
+_PEDIGREE = re.compile(r"GROUND|SIMULATION|DUMMY|INFLIGHT \d{4}-\d\d-\d\d \d{4}-\d\d-\d\d")
+
+
+def _pedigree(text: str) -> str:
+    if not _PEDIGREE.fullmatch(text):
+        raise typer.BadParameter("CRDS takes GROUND, SIMULATION, DUMMY or INFLIGHT with two dates, YYYY-MM-DD")
+    return text
+
+
+def _author(text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("CRDS takes no reference without an author")
+    return text
+
 
 def refpix(
     darks: Annotated[
@@ -35,14 +51,20 @@ def refpix(
         int, typer.Option(help="Parts of each channel's rows with a kernel of their own; 64 is each column", min=1)
     ] = 1,
     half_width: Annotated[
-        int | None, typer.Option(help=f"Rows that kernels reach to either side; by default {HALF_WIDTH}", min=1)
+        int | None,
+        typer.Option(
+            help=f"Rows that kernels reach to either side; by default {HALF_WIDTH}, at most a quarter of all", min=1
+        ),
     ] = None,
     detector: Annotated[Detector | None, typer.Option(help="Detector of the darks, if their files do not say")] = None,
     useafter: Annotated[
         datetime | None, typer.Option(help="Use from this time on (UTC); by default from the first dark")
     ] = None,
-    pedigree: Annotated[str, typer.Option(help="GROUND, INFLIGHT, SIMULATION or DUMMY")] = "GROUND",
-    author: Annotated[str, typer.Option(help="Who answers for it")] = "IRIS DRS",
+    pedigree: Annotated[
+        str,
+        typer.Option(help="GROUND, SIMULATION, DUMMY or 'INFLIGHT YYYY-MM-DD YYYY-MM-DD'", callback=_pedigree),
+    ] = "GROUND",
+    author: Annotated[str, typer.Option(help="Who answers for it", callback=_author)] = "IRIS DRS",
     read_time: Annotated[
         float | None, typer.Option(help="Seconds from one read to the next, for ramps whose files do not say")
     ] = None,

@@ -19,6 +19,9 @@ from irisdrs.shared.quality import Quality
 #: Part of the pixels of a dark that may be saturated: hot ones are, and few.
 _SATURATED_PART = 0.01
 
+#: Kernels whose taps are all smaller are those of side columns without a signal.
+_NOTHING = 1e-5
+
 _DARKS = (ExposureType.DRK, ExposureType.MDK, ExposureType.BIA)
 
 
@@ -111,18 +114,42 @@ def train(
     rows, columns = calibration.gain.shape
     channel = calibration.channel_columns
     reach = half_width or min(HALF_WIDTH, rows // 4)
-    if channel % samples or columns % channel or 2 * reach + 1 > rows or not calibration.usable_sides.any():
-        raise Fatal(
-            f"There are no kernels of {reach} rows for {samples} stripes in channels of {channel} columns of "
-            f"{rows} x {columns} pixels.",
-            remedy="Take a part of a channel, kernels shorter than half the rows, and side columns that can be used.",
-        )
+    _check_possible(calibration, samples, reach)
     spectra = CrossSpectra.of_nothing(rows, columns // channel * samples)
     usable = _science(calibration)
     for dark in darks:
         for ramp in dark.exposure.ramps:
             _add_ramp(spectra, dark.name, ramp, calibration, usable, samples, on_read)
-    return Training(spectra.kernels(channel // samples, reach), spectra.reads)
+    kernels = spectra.kernels(channel // samples, reach)
+    if np.abs(kernels.taps).max() < _NOTHING:
+        raise Fatal(
+            "The side columns of the darks say nothing of the noise of any output.",
+            remedy="Look at the first and last columns of the darks: are they reference pixels, and do they work?",
+        )
+    return Training(kernels, spectra.reads)
+
+
+def _check_possible(calibration: Calibration, samples: int, reach: int) -> None:
+    (rows, columns), channel = calibration.gain.shape, calibration.channel_columns
+    if columns % channel:
+        raise Fatal(
+            f"{columns} columns are no whole number of output channels of {channel} columns.",
+            remedy="Give darks of the whole detector.",
+        )
+    if channel % samples:
+        raise Fatal(
+            f"An output channel of {channel} columns has no {samples} parts of whole columns.",
+            remedy="Give a divisor with --samples.",
+        )
+    if 2 * reach + 1 > rows:
+        raise Fatal(
+            f"Kernels of {reach} rows to either side are longer than the {rows} rows of the darks.",
+            remedy="Give fewer with --half-width.",
+        )
+    if not calibration.usable_sides.any():
+        raise Fatal(
+            "No pixel of the side columns may be used.", remedy="Look at the first and last columns of the --mask."
+        )
 
 
 def _add_ramp(
