@@ -54,6 +54,17 @@ def test_nothing_is_missing_where_everything_is_there(tmp_path: Path) -> None:
     assert answer.stdout == "0 of 14 references are missing for 2034B-007-123 under tmt_0001.pmap.\n"
 
 
+def test_what_a_setting_asks_for_besides_is_asked_for(tmp_path: Path) -> None:
+    there = references(tmp_path, "IMG1") + references(tmp_path, "IMG2")
+    kernels = write_reference(tmp_path / "refpix.fits", "refpix", DETECTOR="IMG1")
+    build_context(tmp_path / "cache", [*there, kernels])
+    answer = ask(PLAN, tmp_path, "--also", "refpix")
+    assert answer.exit_code == 1
+    assert "1 of 16 references are missing" in answer.stdout
+    assert answer.stdout.splitlines()[1].split()[:3] == ["IMG2", "refpix", "DETECTOR=IMG2"]
+    assert ask(PLAN, tmp_path, "--also", "nothing").exit_code == 2
+
+
 async def test_a_host_with_an_empty_cache_asks_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "data"
     build_context(data / "crds", references(tmp_path, "IMG1") + references(tmp_path, "IMG2"))

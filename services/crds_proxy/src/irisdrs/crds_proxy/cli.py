@@ -15,6 +15,7 @@ import typer
 
 from irisdrs.crds_proxy.delivery.command import PATIENCE_S, deliver, diff, history, rollback
 from irisdrs.shared.crds.parameters import matching_parameters
+from irisdrs.shared.crds.reference_types import reference_types
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.observation import read_plan
 from irisdrs.shared.references import References
@@ -134,6 +135,12 @@ def missing(
     at: Annotated[
         datetime | None, typer.Option(help="When it is observed (UTC) [default: the end of the night's UT date]")
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Type that a setting asks for besides: refpix if reference pixels are used by sirs; repeat it"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table")] = False,
 ) -> None:
     """Say which calibrations are missing for a planned observation, of all that the pipelines will ask for.
@@ -145,13 +152,16 @@ def missing(
     """
     from irisdrs.crds_proxy.missing import missing_references  # noqa: PLC0415
 
+    unknown = [kind for kind in also or () if kind not in reference_types()]
+    if unknown:
+        raise typer.BadParameter(f"there is no reference type {unknown[0]}", param_hint="--also")
     plan = read_plan(plan_file)
     moment = at or datetime.combine(plan.night, time.max)
 
     async def ask() -> bool:
         async with _references(cache) as references:
             chosen = context or await references.default_context()
-            found, asked = await missing_references(references, plan, chosen, moment)
+            found, asked = await missing_references(references, plan, chosen, moment, also or ())
         if as_json:
             facts = {"observation": plan.observation, "context": chosen, "at": moment.isoformat(), "asked": asked}
             typer.echo(json.dumps(facts | {"missing": [asdict(each) for each in found]}, indent=1))

@@ -1,6 +1,6 @@
 """Which calibrations are missing for a planned observation: before the night, not in it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,7 +42,7 @@ def types_asked_for(detector: Detector) -> tuple[str, ...]:
 
 
 async def missing_references(
-    references: References, plan: ObservationPlan, context: str, at: datetime
+    references: References, plan: ObservationPlan, context: str, at: datetime, also: Sequence[str] = ()
 ) -> tuple[list[Missing], int]:
     """What is missing, by detector and type, and how many were asked for.
 
@@ -53,6 +53,8 @@ async def missing_references(
     context : str
     at : datetime
         Time (UTC) at which the exposures are taken to be made.
+    also : sequence of str
+        Types that are asked for besides, because a setting says so.
 
     Raises
     ------
@@ -61,7 +63,7 @@ async def missing_references(
     """
     await references.best_references({}, [], context)
     missing, asked = [], 0
-    for detector, kind, parameters in _questions(plan, at):
+    for detector, kind, parameters in _questions(plan, at, also):
         asked += 1
         try:
             await references.best_references(parameters, [kind], context)
@@ -71,11 +73,13 @@ async def missing_references(
     return missing, asked
 
 
-def _questions(plan: ObservationPlan, at: datetime) -> Iterator[tuple[Detector, str, Mapping[str, str]]]:
+def _questions(
+    plan: ObservationPlan, at: datetime, also: Sequence[str]
+) -> Iterator[tuple[Detector, str, Mapping[str, str]]]:
     """Every question once: no type is matched on the type of an exposure."""
     for detector in plan.detectors:
         parameters = plan.crds_parameters(detector, plan.exposures[0].type, at)
-        for kind in types_asked_for(detector):
+        for kind in sorted({*types_asked_for(detector), *also}):
             yield detector, kind, parameters
 
 
