@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -248,14 +249,20 @@ def test_science_exposures_are_no_darks(bench: Any, tmp_path: Path) -> None:
     assert "is of type SCI" in str(found)
 
 
+def dark_of_ours(folder: Path, pixels: NDArray[np.uint16], number: int = 0) -> Path:
+    """A folder of the reads (reads, rows, columns) of a dark."""
+    folder.mkdir()
+    facts = {"exposure_type": ExposureType.DRK, "exposure": number, "reads": len(pixels), "ramps": 1}
+    plain = read_header_of(pixels.shape[1:]).model_copy(update=facts)
+    for k, read in enumerate(pixels):
+        header = plain.model_copy(update={"read": k + 1, "read_time_s": 0.72 * (k + 1), "read_interval_s": 0.72})
+        (folder / f"{k}.fits").write_bytes(encode_read(read, header))
+    return folder
+
+
 def test_darks_of_ours_say_all_that_the_reference_needs(tmp_path: Path) -> None:
     whole = np.asarray(fits.getdata(ramp(tmp_path / "whole.fits", 14, 12)))[0]
-    folder = tmp_path / "reads"
-    folder.mkdir()
-    plain = read_header_of(SHAPE).model_copy(update={"exposure_type": ExposureType.DRK, "reads": 12, "ramps": 1})
-    for k, pixels in enumerate(whole):
-        header = plain.model_copy(update={"read": k + 1, "read_time_s": 0.72 * (k + 1), "read_interval_s": 0.72})
-        (folder / f"{k}.fits").write_bytes(encode_read(pixels, header))
+    folder = dark_of_ours(tmp_path / "reads", whole)
     shutil.copytree(folder, tmp_path / "copy")
     output = tmp_path / "refpix.fits"
     result = run("refpix", folder, "--output", output)
@@ -407,6 +414,44 @@ async def test_kernels_that_fitted_the_exposure_before_are_held_against_the_cade
         async for event in replay(bench.store, plan):
             if isinstance(event, ExposureEvent):
                 await tell(handlers, event)
+
+
+def test_the_examples_of_the_page_work(
+    bench: Any, exposure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In their order, in one folder."""
+    page = (Path(__file__).parents[2] / "services/readout/OFFLINE.md").read_text()
+    commands = page.partition("## Kernels of the reference pixels")[2].split("```")[1].strip().splitlines()
+    monkeypatch.chdir(tmp_path)
+    crds = client_environment(exposure[2])
+    for name, value in crds.items():
+        monkeypatch.setenv(name, value)
+    Path("reads").symlink_to(tmp_path / "store" / "0", target_is_directory=True)
+    rng = np.random.default_rng(20)
+    for number in (1, 2, 3):
+        noise = rng.normal(3000, 9, (6, SIZE, SIZE)) + rng.normal(0, 9, (6, SIZE, 1))
+        dark_of_ours(Path(f"dark-{number}"), np.rint(noise).astype(np.uint16), number)
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.zeros((SIZE, SIZE), np.uint32))]).writeto("mask.fits")
+    assert run("pack", "reads", "--output", "ramp.fits").exit_code == 0
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        if program == "iris":
+            assert arguments.pop(0) == "readout"
+            result = run(*arguments)
+            assert result.exit_code == 0, result.output
+        else:
+            assert (program, arguments.pop(0)) == ("strun", "iris_readout")
+            step = "irisdrs.readout.pipelines.readout.IrisReadout"
+            done = subprocess.run(
+                [Path(sys.executable).with_name("strun"), step, *arguments],
+                env=os.environ | crds,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout
+    for one, other in zip(planes("sirs.fits"), planes("ramp-L1-raw.fits"), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_step_does_as_the_command(darks: list[Path], reference: Path, tmp_path: Path) -> None:
