@@ -21,6 +21,9 @@ from irisdrs.shared.observation import Sampling
 #: The smallest frame with reference pixels and all 64 output channels.
 _SHAPE = (64, 64)
 
+#: As of whole detectors, whose pictures are thinned: a device has kernels for that.
+_LIVE_STEP = 2
+
 #: Any time will do: nothing of this is kept.
 _TIME = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -49,7 +52,7 @@ def warm_up(backend: Backend) -> None:
     for mode, exact_reads in ((SamplingMode.CDS, 2), (SamplingMode.UTR, 2), (SamplingMode.UTR, 0)):
         sampling = Sampling(mode=mode, reads=2, ramps=2, read_time_s=1.0, shape=_SHAPE)
         estimation = estimation_of(sampling, exact_reads)
-        builder = begin_frame(backend, room, calibration, sampling, estimation, live_step=1)
+        builder = begin_frame(backend, room, calibration, sampling, estimation, live_step=_LIVE_STEP)
         for ramp in (1, 2):
             for read in (1, 2):
                 builder.fold(ramp, pixels, float(read))
