@@ -1,5 +1,6 @@
 """What a CUDA device folds: the frames of the processor, bit for bit. The device is numba's simulator."""
 
+import gc
 import json
 import os
 import subprocess
@@ -220,6 +221,20 @@ def test_memory_is_given_back_and_a_frame_keeps_its_own(processor: Processor) ->
     assert device.pinned.bytes == pinned
     backend.shutdown()
     assert device.bytes_in_use == 0
+
+
+def test_an_exposure_that_is_given_up_leaves_its_memory_at_once(backend: CudaBackend, device: Device) -> None:
+    backend.close(fold_ramps(backend, CALIBRATION, CASES["jumps"]))
+    kept, pinned = device.bytes_in_use, device.pinned.bytes
+    gc.collect()
+    gc.disable()  # an exposure of four detectors is gigabytes: nobody waits for the collector
+    try:
+        for _ in range(3):
+            fold_ramps(backend, CALIBRATION, CASES["jumps"])
+            assert device.bytes_in_use == kept
+    finally:
+        gc.enable()
+    assert device.pinned.bytes == pinned
 
 
 def test_speed_can_be_measured(backend: CudaBackend, device: Device) -> None:

@@ -107,7 +107,8 @@ class CudaBackend:
         try:
             with self._device.here():
                 references = self._references.of(state.calibration)
-                state.exposure = DeviceExposure(self._device, state, ramp, references, self._processor.share)
+                # Not `state`: the two would hold each other, and their memory until garbage is collected.
+                state.exposure = DeviceExposure(self._device, plain, ramp, references, self._processor.share)
         except Exception as problem:  # noqa: BLE001 - whatever a driver or a compiler fails with, there is a frame
             self._take_over(state, problem)
         return state
