@@ -237,6 +237,20 @@ def test_an_exposure_that_is_given_up_leaves_its_memory_at_once(backend: CudaBac
     assert device.pinned.bytes == pinned
 
 
+def test_pinned_memory_is_taken_anew_by_windows_of_any_size(processor: Processor) -> None:
+    device, case = Device(), CASES["jumps"]
+    backend = CudaBackend(device, Processor(1), print)
+    for _ in range(2):
+        found = backend.close(fold_ramps(backend, CALIBRATION, case))  # beside the frame before
+    pinned = device.pinned.bytes
+    for rows in range(5, 13):
+        calibration = CALIBRATION.cut(Window.at((0, 0), (rows, 9)))
+        found = backend.close(fold_ramps(backend, calibration, case))
+        assert differences(found, processor.close(fold_ramps(processor, calibration, case))) == []
+    assert device.pinned.bytes == pinned
+    backend.shutdown()
+
+
 def test_speed_can_be_measured(backend: CudaBackend, device: Device) -> None:
     figures = asdict(measure(backend, device, size=8, reads=2, repeats=1))
     assert all(value > 0 for value in figures.values())
