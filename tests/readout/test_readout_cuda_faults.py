@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +30,7 @@ CALIBRATION = calibration_of(SHAPE)
 JUMPS = next(case for case in cases() if case.name == "jumps")
 #: Many short ramps: what the journal holds ends in the middle of one.
 SHORT = Case("short", Mode.UTR, (1.0, 2.0, 3.0), FoldOptions())
+LONG = Case("long", Mode.UTR, EVEN, FoldOptions())
 
 
 class FaultyDevice(Device):
@@ -55,6 +59,39 @@ class FullDevice(Device):
         if self._allocations == 0:
             raise DeviceFull("no room for that")
         return super().empty(shape, dtype)
+
+
+class LateDevice(Device):
+    """A device whose copies to the host come when somebody waits, and that is full once."""
+
+    def __init__(self) -> None:
+        self._under_way: list[Callable[[], object]] = []
+        self.full_at = 0
+        super().__init__()
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        self.full_at -= 1
+        if self.full_at == 0:
+            raise DeviceFull("no room for that")
+        found = super().empty(shape, dtype)
+        copy = found.copy_to_host
+
+        def copy_late(destination: NDArray[Any], stream: Any) -> None:
+            # A device knows the address alone: it does not keep the memory for whoever wanted it.
+            address = SimpleNamespace(__array_interface__=destination.__array_interface__)
+            self._under_way.append(partial(np.copyto, np.asarray(address), copy()))
+
+        found.copy_to_host = copy_late
+        return found
+
+    def stream(self) -> Any:
+        found = super().stream()
+        found.synchronize = self.wait
+        return found
+
+    def wait(self) -> None:
+        while self._under_way:
+            self._under_way.pop(0)()
 
 
 @pytest.fixture
@@ -111,6 +148,24 @@ def test_a_device_that_is_lost_while_somebody_looks_costs_nothing(processor: Pro
     assert differences(backend.live(state, step=2), processor.live(expected, step=2)) == []
     assert differences(backend.close(state), processor.close(expected)) == []
     assert len(said) == 1
+    backend.shutdown()
+
+
+def test_what_comes_late_from_a_full_device_is_not_written_over_the_reads_of_another_detector(
+    processor: Processor, said: list[str]
+) -> None:
+    device = LateDevice()
+    backend = CudaBackend(device, Processor(1), said.append)
+    one = fold_ramps(backend, CALIBRATION, SHORT)
+    device.full_at = 6  # planes of the ramp are on their way by then, of the sums none
+    backend.live(one, step=2)
+    assert len(said) == 1 and "full" in said[0]
+    other = fold_ramps(backend, CALIBRATION, LONG, ramps=1)  # takes all the memory that was given back
+    device.wait()
+    device.full_at = 1  # the processor goes on from the reads that the host has kept
+    expected = fold_ramps(processor, CALIBRATION, LONG, ramps=1)
+    assert differences(backend.live(other, step=2), processor.live(expected, step=2)) == []
+    assert len(said) == 2
     backend.shutdown()
 
 

@@ -5,6 +5,7 @@ compiled, is left alone from then on. In every case the frame is the one that th
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -206,6 +207,9 @@ class CudaBackend:
         else:
             self._lost = True
             self._report(f"The CUDA device has failed, the processor finishes this and does all to come. {reason}")
+        with suppress(Exception), self._device.here():
+            # What is still copied to the host shall not come to memory that is another exposure's by then.
+            self._device.wait()
         if isinstance(state, CudaState) and state.exposure is not None:
             exposure, state.exposure = state.exposure, None
             exposure.journal.replay(self._processor, state)

@@ -114,6 +114,10 @@ class Device:
         """A new event: recorded in one stream, others can wait for it."""
         return cuda.event()
 
+    def wait(self) -> None:
+        """Wait until everything is done that it was given, in all streams."""
+        cuda.synchronize()
+
     def launch(self, kernel: Kernel, shape: tuple[int, int], stream: Any, *arguments: Any) -> None:
         """Have a kernel called for every pixel of (rows, columns)."""
         rows, columns = shape
