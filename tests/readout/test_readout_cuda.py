@@ -223,6 +223,21 @@ def test_memory_is_given_back_and_a_frame_keeps_its_own(processor: Processor) ->
     assert device.bytes_in_use == 0
 
 
+def test_a_picture_leaves_no_references_on_the_device(tmp_path: Path) -> None:
+    device = Device()
+    backend = CudaBackend(device, Processor(1), print)
+    sampling = Sampling(mode=Mode.UTR, reads=3, ramps=1, read_time_s=0.72, shape=SHAPE)
+    for exposure in range(6):
+        room, estimation = Room(10**6, tmp_path), estimation_of(sampling)
+        builder = begin_frame(backend, room, CALIBRATION, sampling, estimation, live_step=2)
+        for time_s, read in zip(sampling.read_times_s, ramp_of(SHAPE, sampling.read_times_s, exposure), strict=True):
+            builder.fold(1, read, time_s)
+        builder.live()
+        builder.close()
+        assert device.bytes_in_use == SHAPE[0] * SHAPE[1] * 34  # those of the detector, for its next exposure
+    backend.shutdown()
+
+
 def test_an_exposure_that_is_given_up_leaves_its_memory_at_once(backend: CudaBackend, device: Device) -> None:
     backend.close(fold_ramps(backend, CALIBRATION, CASES["jumps"]))
     kept, pinned = device.bytes_in_use, device.pinned.bytes

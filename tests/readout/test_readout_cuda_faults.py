@@ -48,15 +48,15 @@ class FaultyDevice(Device):
 
 
 class FullDevice(Device):
-    """A device that is full at a certain allocation, once."""
+    """A device that is full at a certain allocation from now on, once; 0 for none."""
 
     def __init__(self, allocations: int) -> None:
         super().__init__()
-        self._allocations = allocations
+        self.allocations = allocations
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        self._allocations -= 1
-        if self._allocations == 0:
+        self.allocations -= 1
+        if self.allocations == 0:
             raise DeviceFull("no room for that")
         return super().empty(shape, dtype)
 
@@ -183,13 +183,43 @@ def test_a_full_device_is_asked_again_for_the_next_exposure(
     backend.shutdown()
 
 
+def test_references_that_nobody_uses_make_room_for_the_exposure_after_the_one_that_found_none(
+    processor: Processor, said: list[str]
+) -> None:
+    one, other = calibration_of(SHAPE, 1), calibration_of(SHAPE, 2)
+    pixels = SHAPE[0] * SHAPE[1]
+    device = Device(limit_bytes=2 * 34 * pixels + 40 * pixels)
+    backend = CudaBackend(device, Processor(1), said.append)
+    backend.close(fold_ramps(backend, one, SHORT))
+    expected = processor.close(fold_ramps(processor, other, SHORT))
+    for _ in range(2):
+        assert differences(backend.close(fold_ramps(backend, other, SHORT)), expected) == []
+    assert len(said) == 1 and "full" in said[0]
+    assert device.bytes_in_use == 34 * pixels
+    backend.shutdown()
+
+
+def test_references_that_somebody_uses_stay_where_they_are(processor: Processor, said: list[str]) -> None:
+    device = FullDevice(0)
+    backend = CudaBackend(device, Processor(1), said.append)
+    state = fold_ramps(backend, CALIBRATION, SHORT)
+    device.allocations = 1
+    backend.open(calibration_of(SHAPE, 2), SHORT.mode, 2.0)
+    used = device.bytes_in_use
+    assert len(said) == 1
+    assert differences(frame_of(backend, SHORT), frame_of(processor, SHORT)) == []
+    assert device.bytes_in_use == used  # they were not sent again
+    assert differences(backend.close(state), frame_of(processor, SHORT)) == []
+    backend.shutdown()
+
+
 def test_the_memory_of_a_device_is_bounded(processor: Processor, said: list[str]) -> None:
     pixels = SHAPE[0] * SHAPE[1]
     device = Device(limit_bytes=40 * pixels)  # the references fit
     backend = CudaBackend(device, Processor(1), said.append)
     assert differences(frame_of(backend, SHORT), frame_of(processor, SHORT)) == []
     assert len(said) == 1 and f"of {40 * pixels} bytes" in said[0]
-    assert device.bytes_in_use == 34 * pixels
+    assert device.bytes_in_use == 0
     backend.shutdown()
 
 

@@ -37,7 +37,7 @@ _REFERENCE_PIXEL = np.uint32(Quality.REFERENCE_PIXEL | Quality.DO_NOT_USE)
 _GUIDE_WINDOW = np.uint32(Quality.NON_SCIENCE | Quality.DO_NOT_USE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Calibration:
     """What the fold needs of the references; planes are (rows, columns).
 

@@ -203,6 +203,7 @@ class CudaBackend:
         """Bring the processor to where the exposure is: from the last copy of its planes, with the reads since."""
         reason = f"{type(problem).__name__}: {problem}"
         if is_full(problem):
+            self._references.forget()
             self._report(f"The CUDA device is full, the processor finishes this exposure. {reason}")
         else:
             self._lost = True
