@@ -14,18 +14,14 @@ import pytest
 MOST_REGISTERS = {"fit": 128}
 
 
-@pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs a compiler for CUDA: pip install 'numba-cuda[cu12]'")
+needs_compiler = pytest.mark.skipif(
+    find_spec("numba_cuda") is None, reason="needs a compiler for CUDA: pip install 'numba-cuda[cu12]'"
+)
+
+
+@needs_compiler
 def test_every_kernel_compiles_for_an_h200_without_contractions_and_without_spilling() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.gpu.compilation"],
-        env=os.environ | {"NUMBA_ENABLE_CUDASIM": "0"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(_run("-m", "tests.gpu.compilation"))
     folds = {"fold_linear", "fold_segments", "fold_sums"}
     adds = {"add_linear", "add_segments", "add_combination"}
     assert {one["kernel"] for one in found} == folds | adds | {"close", "fit", "grow", "thin"}
@@ -33,3 +29,49 @@ def test_every_kernel_compiles_for_an_h200_without_contractions_and_without_spil
         assert one["contracted"] == 0, one
         if one["registers"] is not None:
             assert one["registers"] <= MOST_REGISTERS.get(one["kernel"], 64) and one["spilled_bytes"] == 0, one
+
+
+@needs_compiler
+def test_compiling_for_a_device_is_said(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text(
+        "from numba import cuda, float32\n"
+        "def f(x): x[0] = x[0] + 1\n"
+        "def ptx(): return cuda.compile(f, (float32[::1],), device=False, abi='numba', cc=(9, 0))\n"
+    )
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from irisdrs.readout.compiling import saying_so\nfrom kernel import ptx\nsaid = []\n"
+        "with saying_so(said.append):\n    ptx(), ptx()\n"
+        "ptx()\nprint(len(said), *said)"
+    )
+    assert _run("-c", program).startswith("1 Compiling the kernels")
+
+
+@needs_compiler
+def test_what_is_dropped_of_a_device_waits_for_a_thread_that_has_its_context() -> None:
+    """numba's queue of what was dropped, which it clears by itself after ten."""
+    program = (
+        "from numba.cuda.cudadrv import driver\n"
+        "driver._logger = driver.make_logger()\n"  # as the first use of a device does
+        "import irisdrs.readout.cuda.compilation\n"
+        "dropped, given_back = driver._PendingDeallocs(capacity=1000 * 10**6), []\n"
+        "for size in [10**6] * 1000: dropped.add_item(given_back.append, size, size)\n"
+        "print(len(given_back))\n"
+        "dropped.clear()\n"
+        "print(len(given_back))\n"
+    )
+    assert _run("-c", program).split() == ["0", "1000"]
+
+
+def _run(*arguments: str) -> str:
+    """What a process without the simulator prints."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | {"NUMBA_ENABLE_CUDASIM": "0"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -18,6 +18,7 @@ from tests.gpu.cases import EVEN, SHAPE, Case, calibration_of, cases, difference
 
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.cuda import choice, journal
+from irisdrs.readout.cuda import device as device_module
 from irisdrs.readout.cuda.backend import CudaBackend
 from irisdrs.readout.cuda.choice import backend_for
 from irisdrs.readout.cuda.compilation import Kernel
@@ -126,6 +127,27 @@ def test_what_the_reference_pixels_have_changed_since_the_first_read_outlives_th
     assert differences(backend.close(found), processor.close(expected)) == []
     assert len(said) == 1
     backend.shutdown()
+
+
+def test_what_was_dropped_is_given_back_in_the_context_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulator drops nothing: this is a driver of numba-cuda, as far as it is asked."""
+    device, told = Device(), list[str]()
+
+    class Context:
+        def __enter__(self) -> None:
+            told.append("begin")
+
+        def __exit__(self, *_: object) -> None:
+            told.append("end")
+
+    arrays, others = (SimpleNamespace(clear=partial(told.append, what)) for what in ("arrays", "streams"))
+    context = SimpleNamespace(memory_manager=SimpleNamespace(deallocations=arrays), deallocations=others)
+    driver = SimpleNamespace(gpus=[Context()], current_context=lambda: context)
+    monkeypatch.setattr(device_module, "cuda", driver)
+    monkeypatch.setattr(device_module, "COMPILES", True)
+    with device.here():
+        told.append("work")
+    assert told == ["begin", "arrays", "streams", "work", "end"]
 
 
 @pytest.mark.parametrize("launches", [30, 46])

@@ -1,5 +1,6 @@
-"""How kernels are compiled for a device: so that they compute bit for bit what the processor computes."""
+"""What we have numba do: kernels compute bit for bit what the processor computes, memory is given back when told."""
 
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -46,5 +47,18 @@ def round_every_operation() -> None:
     nvvm.compile_ir = compile_uncontracted
 
 
+def give_back_when_told() -> None:
+    """Have numba keep what was dropped of a device until `Device.here` gives it back.
+
+    It otherwise gives memory, streams and events back in whichever thread has dropped a few of them: in the event loop,
+    which would wait for the device, or where garbage is collected. The driver may refuse it there, for the thread has
+    no context, and what it refuses is never given back.
+    """
+    settings = cuda.core.config
+    settings.CUDA_DEALLOCS_COUNT = sys.maxsize
+    settings.CUDA_DEALLOCS_RATIO = 1.0  # of the device's memory
+
+
 if COMPILES:
     round_every_operation()
+    give_back_when_told()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from irisdrs.readout.cuda.compilation import SIMULATED, Kernel, cuda
+from irisdrs.readout.cuda.compilation import COMPILES, SIMULATED, Kernel, cuda
 from irisdrs.readout.cuda.memory import PinnedPool
 
 #: Threads that a kernel is launched with at a time, along a row: enough to hide what memory lets them wait for.
@@ -73,6 +73,7 @@ class Device:
     def here(self) -> Iterator[None]:
         """Within it, this is the device of the thread."""
         with cuda.gpus[self.number]:
+            self._give_back()
             yield
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
@@ -124,6 +125,14 @@ class Device:
         threads = min(BLOCK_THREADS, columns)
         with self._lock:
             kernel[(-(-columns // threads), rows), (threads, 1), stream](*arguments)
+
+    def _give_back(self) -> None:
+        """Give back what was dropped since, in whichever thread: it takes the context that the device's thread has."""
+        if COMPILES:
+            context = cuda.current_context()
+            with self._lock:
+                context.memory_manager.deallocations.clear()
+                context.deallocations.clear()
 
     def _pin(self, size: int) -> NDArray[np.uint8]:
         found: NDArray[np.uint8] = cuda.pinned_array(size, np.uint8)
