@@ -129,6 +129,21 @@ def test_what_the_reference_pixels_have_changed_since_the_first_read_outlives_th
     backend.shutdown()
 
 
+def test_a_lost_device_is_left_alone_by_the_exposures_of_all_detectors(processor: Processor, said: list[str]) -> None:
+    device = FaultyDevice(10**6, RuntimeError("gone"))
+    backend = CudaBackend(device, Processor(1), said.append)
+    states = [fold_ramps(backend, CALIBRATION, case) for case in (SHORT, JUMPS, LONG)]
+    device.launches = 0
+    backend.end_ramp(states[0])
+    device.launches = 10**6  # it is back, but who would trust it?
+    for state, case in zip(states, (SHORT, JUMPS, LONG), strict=True):
+        expected = processor.close(fold_ramps(processor, CALIBRATION, case))
+        assert differences(backend.close(state), expected) == []
+    assert device.launches == 10**6
+    assert len(said) == 1
+    backend.shutdown()
+
+
 def test_what_was_dropped_is_given_back_in_the_context_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulator drops nothing: this is a driver of numba-cuda, as far as it is asked."""
     device, told = Device(), list[str]()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from irisdrs.readout.accumulation import Offsets, begin_ramp
 from irisdrs.readout.backend import (
     Ahead,
+    Backend,
     ExposureState,
     Processor,
     RateFrame,
@@ -54,8 +55,10 @@ class CudaState(ExposureState):
     exposure: DeviceExposure | None = None
 
 
-class CudaBackend:
-    """Folds on a CUDA device; one instance serves all detectors of a process. It is a `Backend`, as `Processor` is.
+class CudaBackend(Backend):
+    """Folds on a CUDA device; one instance serves all detectors of a process.
+
+    What its methods take, give and raise is said in `Processor`.
 
     Parameters
     ----------
@@ -82,7 +85,7 @@ class CudaBackend:
         return self._lost
 
     def shutdown(self) -> None:
-        """End the processor's threads, and give back what is kept on the device."""
+        # References that stay on the device would outlive the backend, with their calibrations.
         self._references.forget()
         self._processor.shutdown()
 
@@ -93,13 +96,6 @@ class CudaBackend:
         full_time_s: float,
         options: FoldOptions | None = None,
     ) -> ExposureState:
-        """Begin an exposure, and take the memory for it.
-
-        Raises
-        ------
-        Fatal
-            If the options do not go with the mode, or two groups of reads do not fit into the planned ramp.
-        """
         plain = self._processor.open(calibration, mode, full_time_s, options)
         ramp = begin_ramp(plain.calibration.gain.shape, plain.mode, plain.options)
         state = CudaState(plain.calibration, plain.mode, plain.full_time_s, plain.options)
@@ -117,8 +113,7 @@ class CudaBackend:
     def fold(
         self, state: ExposureState, read: NDArray[np.uint16], time_s: float, offsets: Offsets | None = None
     ) -> None:
-        """Fold one read into the current ramp; parameters and errors as those of `Processor.fold`."""
-        exposure = _on_device(state)
+        exposure = self._on_device(state)
         if exposure is not None:
             check_read(state, read, time_s, exposure.times_s)
             found = offsets_of(state, read, offsets, fresh=not exposure.times_s)
@@ -128,17 +123,13 @@ class CudaBackend:
         self._processor.fold(state, read, time_s, offsets)
 
     def end_ramp(self, state: ExposureState) -> None:
-        """Add the current ramp to the sums; nothing when it has no read."""
-        exposure = _on_device(state)
+        exposure = self._on_device(state)
         if exposure is None or not self._tried(state, exposure.end_ramp):
             self._processor.end_ramp(state)
 
     def live(self, state: ExposureState, flags: Quality = Quality.GOOD, step: int = 1) -> RateFrame:
-        """The frame of the reads so far; parameters as those of `Processor.live`.
-
-        The device thins its planes, the processor makes the frame of them.
-        """
-        exposure = _on_device(state)
+        # The device thins its planes, the processor makes the frame of them.
+        exposure = self._on_device(state)
         if exposure is not None and (found := self._tried(state, lambda: exposure.host_copy(step))):
             calibration = thinned(state.calibration, step)
             copy = ExposureState(calibration, state.mode, state.full_time_s, state.options, *found[0])
@@ -146,8 +137,7 @@ class CudaBackend:
         return self._processor.live(state, flags, step)
 
     def close(self, state: ExposureState, flags: Quality = Quality.GOOD) -> RateFrame:
-        """Close an exposure after its last ramp; its state must not be used again."""
-        exposure = _on_device(state)
+        exposure = self._on_device(state)
         if exposure is None or exposure.is_empty or not (found := self._tried(state, lambda: exposure.close(flags))):
             return self._processor.close(state, flags)
         if isinstance(state, CudaState):
@@ -155,7 +145,6 @@ class CudaBackend:
         return found[0]
 
     def ahead(self, reads: int, shape: tuple[int, int]) -> Ahead | None:
-        """Memory on the device for the reads of a ramp; None if there is none left."""
         if self._lost or not (
             found := self._tried(None, lambda: ReadsAhead(self._device, reads, shape, self._processor.share))
         ):
@@ -173,7 +162,6 @@ class CudaBackend:
         row_offset: NDArray[np.float32] | None = None,
         ahead: Ahead | None = None,
     ) -> RampFit:
-        """Fit a ramp of which all reads are at hand; parameters and errors are those of `fit_ramp`."""
         if not self._lost:
             chosen, offsets = settings or FitSettings(), (column_offset, row_offset)
             ramp = prepared_ramp(reads, calibration, times_s, None, None, *offsets)
@@ -199,23 +187,31 @@ class CudaBackend:
             self._take_over(state, problem)
             return None
 
+    def _on_device(self, state: ExposureState) -> DeviceExposure | None:
+        """The exposure on the device, if it is there; the processor takes it over from one that is lost."""
+        if not isinstance(state, CudaState) or state.exposure is None:
+            return None
+        if self._lost:
+            self._go_on_from(state)
+        return state.exposure
+
     def _take_over(self, state: ExposureState | None, problem: Exception) -> None:
-        """Bring the processor to where the exposure is: from the last copy of its planes, with the reads since."""
+        """Say why, and bring the processor to where the exposure is."""
         reason = f"{type(problem).__name__}: {problem}"
         if is_full(problem):
             self._references.forget()
-            self._report(f"The CUDA device is full, the processor finishes this exposure. {reason}")
+            self._report(f"The CUDA device is full, the processor does what finds no room. {reason}")
         else:
             self._lost = True
-            self._report(f"The CUDA device has failed, the processor finishes this and does all to come. {reason}")
+            self._report(f"The CUDA device has failed, the processor goes on and does all to come. {reason}")
         with suppress(Exception), self._device.here():
             # What is still copied to the host shall not come to memory that is another exposure's by then.
             self._device.wait()
-        if isinstance(state, CudaState) and state.exposure is not None:
-            exposure, state.exposure = state.exposure, None
+        if isinstance(state, CudaState):
+            self._go_on_from(state)
+
+    def _go_on_from(self, state: CudaState) -> None:
+        """Fold anew what the journal has, from the last copy of the planes on."""
+        exposure, state.exposure = state.exposure, None
+        if exposure is not None:
             exposure.journal.replay(self._processor, state)
-
-
-def _on_device(state: ExposureState) -> DeviceExposure | None:
-    """The exposure on the device, if it is there."""
-    return state.exposure if isinstance(state, CudaState) else None
