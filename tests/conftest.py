@@ -127,6 +127,12 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
         yield server
 
 
+@pytest.fixture
+def swift_settings(swift: SwiftServer) -> HostSettings:
+    """Settings of a host with a bucket of this test's own on the private S3 server, which is not there yet."""
+    return S3Access(swift.url, swift.access_key, swift.secret_key).settings(f"test-{next(_numbers)}")
+
+
 @pytest.fixture(scope="session")
 def s3_access(request: pytest.FixtureRequest) -> Iterator[S3Access]:
     """An S3 server: the one that the environment names, one in a container, or a private one."""

@@ -317,16 +317,9 @@ async def test_what_is_refused_says_why_and_leaves_nothing(
 
 
 async def test_while_the_store_is_away_nothing_is_changed(
-    swift: SwiftServer, tmp_path: Path, process: CrdsProcess
+    swift: SwiftServer, swift_settings: HostSettings, tmp_path: Path, process: CrdsProcess
 ) -> None:
-    settings = HostSettings.model_validate(
-        {
-            "store_url": f"{swift.url}/deliveries",
-            "store_access_key": swift.access_key,
-            "store_secret_key": swift.secret_key,
-        }
-    )
-    async with opened(settings, tmp_path / "scratch") as store:
+    async with opened(swift_settings, tmp_path / "scratch") as store:
         host = Host(store, tmp_path / "cache", process)
         await host.deliver(written(tmp_path, "gain"))
         assert await host.chosen("gain", "tmt_0001.pmap") == "tmt_iris_gain_0001.fits"
@@ -342,16 +335,9 @@ async def test_while_the_store_is_away_nothing_is_changed(
 
 
 async def test_a_server_that_errs_now_and_then_loses_and_doubles_nothing(
-    swift: SwiftServer, tmp_path: Path, process: CrdsProcess
+    swift: SwiftServer, swift_settings: HostSettings, tmp_path: Path, process: CrdsProcess
 ) -> None:
-    settings = HostSettings.model_validate(
-        {
-            "store_url": f"{swift.url}/ailing",
-            "store_access_key": swift.access_key,
-            "store_secret_key": swift.secret_key,
-        }
-    )
-    async with opened(settings, tmp_path / "scratch") as store:
+    async with opened(swift_settings, tmp_path / "scratch") as store:
         host = Host(store, tmp_path / "cache", process)
         swift.faults(errors=0.1, late_errors=0.15, seed=3)
         try:

@@ -242,16 +242,9 @@ class TestStoreHoldings:
 
 
 async def test_while_the_store_is_away_what_is_here_is_answered(
-    swift: SwiftServer, cache: Cache, tmp_path: Path
+    swift: SwiftServer, swift_settings: HostSettings, cache: Cache, tmp_path: Path
 ) -> None:
-    settings = HostSettings.model_validate(
-        {
-            "store_url": f"{swift.url}/away",
-            "store_access_key": swift.access_key,
-            "store_secret_key": swift.secret_key,
-        }
-    )
-    async with opened(settings, tmp_path / "scratch") as store:
+    async with opened(swift_settings, tmp_path / "scratch") as store:
         await publish(store, 1, dark_0001=b"dark", dark_0002=b"another")
         holdings = StoreHoldings(store, Verifier(cache), fresh_s=0.0)
         await holdings.local(NAME)

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from irisdrs.shared.errors import Outage
 from irisdrs.shared.settings import HostSettings
@@ -24,13 +23,8 @@ def ailing(swift: SwiftServer) -> Iterator[SwiftServer]:
 
 
 @pytest.fixture
-async def store(ailing: SwiftServer, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[S3Store]:
-    settings = HostSettings(
-        store_url=f"{ailing.url}/faults-{abs(hash(request.node.name)) % 10**9}",
-        store_access_key=SecretStr(ailing.access_key),
-        store_secret_key=SecretStr(ailing.secret_key),
-    )
-    store = s3_store(settings, tmp_path)
+async def store(ailing: SwiftServer, swift_settings: HostSettings, tmp_path: Path) -> AsyncIterator[S3Store]:
+    store = s3_store(swift_settings, tmp_path)
     await store.open()
     yield store
     await store.close()

@@ -195,9 +195,10 @@ async def test_bytes_that_change_on_their_way_are_refused_by_the_server(store: S
 class TestServerThatStops:
     """The server is away in the middle of a night."""
 
-    async def test_is_an_outage_until_it_is_back(self, swift: SwiftServer, scratch: Path) -> None:
-        settings = settings_of(swift, "night")
-        async with opened(settings, scratch) as store:
+    async def test_is_an_outage_until_it_is_back(
+        self, swift: SwiftServer, swift_settings: HostSettings, scratch: Path
+    ) -> None:
+        async with opened(swift_settings, scratch) as store:
             put = await store.put(KEY, b"pixels", metadata={"reads-used": "8"})
             await asyncio.to_thread(swift.stop)
             try:
@@ -211,7 +212,7 @@ class TestServerThatStops:
                     async with store.local(put.stored.ref):
                         pass
                 with pytest.raises(Outage):
-                    await s3_store(settings, scratch).open()
+                    await s3_store(swift_settings, scratch).open()
             finally:
                 await asyncio.to_thread(swift.start)
             assert await store.head(KEY) == put.stored
@@ -219,9 +220,11 @@ class TestServerThatStops:
             assert await store.keys("") == [KEY]
             assert (await store.put("a", b"")).created
 
-    async def test_may_be_absent_when_a_host_starts(self, swift: SwiftServer, scratch: Path) -> None:
+    async def test_may_be_absent_when_a_host_starts(
+        self, swift: SwiftServer, swift_settings: HostSettings, scratch: Path
+    ) -> None:
         await asyncio.to_thread(swift.stop)
-        store = s3_store(settings_of(swift, "morning"), scratch)
+        store = s3_store(swift_settings, scratch)
         try:
             with pytest.raises(Outage):
                 await store.open()
@@ -230,14 +233,6 @@ class TestServerThatStops:
         await store.open()
         assert (await store.put(KEY, b"pixels")).created
         await store.close()
-
-
-def settings_of(server: SwiftServer, bucket: str) -> HostSettings:
-    return HostSettings(
-        store_url=f"{server.url}/{bucket}",
-        store_access_key=SecretStr(server.access_key),
-        store_secret_key=SecretStr(server.secret_key),
-    )
 
 
 @pytest.mark.parametrize("wrong", ["store_access_key", "store_secret_key"])

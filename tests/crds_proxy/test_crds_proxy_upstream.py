@@ -3,10 +3,8 @@
 import asyncio
 import hashlib
 import os
-import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,16 +23,15 @@ from tests.crds_proxy.faulty_line import (
     shorter,
 )
 from tests.crds_proxy.holdings_contract import HoldingsContract
+from tests.crds_proxy.in_front import GAIN, LARGE, in_front_of, until_stale
 
 from irisdrs.crds_proxy.api import application
 from irisdrs.crds_proxy.bestrefs import LocalReferences
 from irisdrs.crds_proxy.holdings import ChangeKind, Published
-from irisdrs.crds_proxy.main import open_references
 from irisdrs.crds_proxy.preload import preloading
 from irisdrs.crds_proxy.upstream.holdings import UpstreamHoldings, changes_of
 from irisdrs.crds_proxy.upstream.retention import to_give_up
 from irisdrs.crds_proxy.upstream.server import CrdsServer
-from irisdrs.crds_proxy.verification import Verifier
 from irisdrs.shared.adapters import local_references
 from irisdrs.shared.contract.examples import EXAMPLES
 from irisdrs.shared.crds.cache import Cache, FileFacts
@@ -44,68 +41,13 @@ from irisdrs.shared.events import ObservationStarted
 from irisdrs.shared.http_references import HttpReferences
 from irisdrs.shared.settings import HostSettings
 from irisdrs.shared.store.directory import DirectoryStore
-from irisdrs.shared.testing.references import HEADER, write_reference, write_references
+from irisdrs.shared.testing.references import HEADER, write_reference
 from irisdrs.shared.testing.servers.disk import SmallDisk
 from irisdrs.shared.testing.servers.process import reserved_port
 
-GAIN = "tmt_iris_gain_0001.fits"
-
-#: Of the large reference, bytes: many pieces of a download.
-LARGE = 2880 * 2500
-
-ROOM = 1_000_000_000
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache whose gain is large."""
-    folder = tmp_path_factory.mktemp("references")
-    files = write_references(folder)
-    gain = write_reference(folder / "gain.fits", "gain", NAXIS=1, NAXIS1=LARGE - 2880)
-    with gain.open("ab") as file:
-        file.write(bytes(range(240)) * ((LARGE - 2880) // 240))
-    build_context(folder / "crds", files)
-    return folder / "crds"
-
-
-@pytest.fixture
-def published(built: Path, tmp_path: Path) -> Cache:
-    shutil.copytree(built, tmp_path / "published")
-    return Cache(tmp_path / "published")
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "local")
-
-
-@pytest.fixture
-def line(published: Cache) -> Line:
-    return Line(application(open_references(published.root)), "/references/tmt/")
-
-
-@pytest.fixture
-async def url(line: Line) -> AsyncIterator[str]:
-    async with served(line) as url:
-        yield url
-
-
-@pytest.fixture
-async def holdings(url: str, local: Cache) -> AsyncIterator[UpstreamHoldings]:
-    holdings = in_front_of(url, local)
-    yield holdings
-    await holdings.close()
-
-
-def in_front_of(url: str, local: Cache, *, bound: int = ROOM, silence_s: float = 10.0) -> UpstreamHoldings:
-    return UpstreamHoldings(CrdsServer(url, silence_s=silence_s), Verifier(local), bound=bound)
-
 
 class TestUpstreamHoldings(HoldingsContract):
-    @pytest.fixture
-    def published(self, built: Path, tmp_path: Path) -> Cache:
-        shutil.copytree(built, tmp_path / "published")
-        return Cache(tmp_path / "published")
+    """In front of a server that has published what the contract wants."""
 
 
 def whole(published: Cache, name: str = GAIN) -> bytes:
@@ -363,12 +305,6 @@ async def test_while_the_server_is_away_what_is_here_goes_on(
         await again.close()
 
 
-async def until_stale(holdings: UpstreamHoldings) -> None:
-    async with asyncio.timeout(SOON_S):
-        while not (await holdings.catalogue()).stale:
-            await asyncio.sleep(0.1)
-
-
 async def test_a_new_context_upstream_is_seen(holdings: UpstreamHoldings, published: Cache, tmp_path: Path) -> None:
     before = await holdings.catalogue()
     new = build_context(published.root, [write_reference(tmp_path / "m.fits", "mask", DESCRIP="better")])
@@ -463,9 +399,8 @@ class Stage:
     """crds_proxy in front of a server, as a client sees it."""
 
     def __init__(self, url: str, local: Cache) -> None:
-        files = Verifier(local)
-        self.holdings = UpstreamHoldings(CrdsServer(url), files, bound=ROOM)
-        self.application = application(LocalReferences(self.holdings, files))
+        self.holdings = in_front_of(url, local)
+        self.application = application(LocalReferences(self.holdings, self.holdings.files))
 
 
 async def test_clients_get_a_reference_while_it_comes_and_best_references_of_the_server(

@@ -6,69 +6,21 @@ import json
 import os
 import shutil
 import tracemalloc
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.crds_proxy.faulty_line import SOON_S, Line, Message, Send, served
+from tests.crds_proxy.in_front import GAIN, in_front_of, until_stale
 
-from irisdrs.crds_proxy.api import application
 from irisdrs.crds_proxy.bestrefs import LocalReferences
-from irisdrs.crds_proxy.main import open_references
 from irisdrs.crds_proxy.upstream import holdings as upstream_holdings
 from irisdrs.crds_proxy.upstream.holdings import UpstreamHoldings
 from irisdrs.crds_proxy.upstream.server import CrdsServer
-from irisdrs.crds_proxy.verification import Verifier
 from irisdrs.shared.crds.cache import Cache
-from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.errors import Outage
-from irisdrs.shared.testing.references import write_references
 
-DARK, FLAT, GAIN = (f"tmt_iris_{kind}_0001.fits" for kind in ("dark", "flat", "gain"))
-
-ROOM = 1_000_000_000
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    folder = tmp_path_factory.mktemp("published")
-    build_context(folder / "crds", write_references(folder))
-    return Cache(folder / "crds")
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "local")
-
-
-@pytest.fixture
-def line(published: Cache) -> Line:
-    return Line(application(open_references(published.root)), "/references/tmt/")
-
-
-@pytest.fixture
-async def url(line: Line) -> AsyncIterator[str]:
-    async with served(line) as url:
-        yield url
-
-
-@pytest.fixture
-async def holdings(url: str, local: Cache) -> AsyncIterator[UpstreamHoldings]:
-    holdings = in_front_of(url, local)
-    yield holdings
-    await holdings.close()
-
-
-def in_front_of(url: str, local: Cache, *, bound: int = ROOM) -> UpstreamHoldings:
-    return UpstreamHoldings(CrdsServer(url), Verifier(local), bound=bound)
-
-
-async def until_stale(holdings: UpstreamHoldings, *, stale: bool) -> None:
-    async with asyncio.timeout(SOON_S):
-        while (await holdings.catalogue()).stale is not stale:
-            await asyncio.sleep(0.1)
+DARK, FLAT = (f"tmt_iris_{kind}_0001.fits" for kind in ("dark", "flat"))
 
 
 class Moody:
@@ -97,7 +49,7 @@ async def test_while_the_server_refuses_what_it_said_goes_on_until_it_answers_ag
         holdings = in_front_of(url, local)
         before = await holdings.catalogue()
         moody.refuses = True
-        await until_stale(holdings, stale=True)
+        await until_stale(holdings)
         assert (await holdings.catalogue()).context == before.context
         await asyncio.sleep(5.5)  # it is asked again, and refuses again
         assert (await holdings.catalogue()).stale
