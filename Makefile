@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | gpu | chaos | up | down
+# make demo | test | test-peers | lint | bench | gpu | chaos | up | down
 # SIZE=1024 makes a quick demonstration; BUS=rabbitmq a distributed one, with STORE=s3 on an S3 server.
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,7 +16,7 @@ DEBIAN ?= $(notdir $(PYTHON))-venv
 # What only some targets need: the servers that the settings ask for.
 SERVERS := $(if $(filter rabbitmq,$(BUS)),rabbitmq) $(if $(filter s3,$(STORE)),$(SWIFT))
 
-.PHONY: install swift rabbitmq compiler demo up down test lint contract bench bench-readout bench-bus bench-lanes bench-crds gpu chaos clean
+.PHONY: install swift rabbitmq compiler demo up down test test-peers lint contract bench bench-readout bench-bus bench-lanes bench-crds gpu chaos clean
 
 install: $(READY)
 
@@ -62,6 +62,10 @@ lint: $(READY)
 
 test: lint $(SWIFT) rabbitmq compiler
 	$(BIN)/python -m pytest --numprocesses 3 --durations 20
+
+# What holds when others' programs work with ours, as their users start them: STScI's client of CRDS, strun.
+test-peers: $(READY)
+	$(BIN)/python -m pytest -m peers --numprocesses 3 --durations 10
 
 # JSON Schemas and AsyncAPI document of the events, from their classes; RELEASE=1 freezes them, when a version is released.
 contract: $(READY)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from astropy.io import fits
 from typer.testing import CliRunner
 
@@ -33,6 +34,7 @@ def strun(*arguments: str | Path, folder: Path, **environment: str) -> subproces
     )
 
 
+@pytest.mark.peers
 def test_strun_with_overrides_and_with_crds_gives_the_same_image(files: "Night", tmp_path: Path) -> None:
     """All references by hand without any CRDS cache; then all by CRDS; then the command line of IRIS."""
     by_hand, by_crds = tmp_path / "hand", tmp_path / "crds"
@@ -102,6 +104,7 @@ def test_failures_have_exit_codes_and_reasons(files: "Night", tmp_path: Path) ->
     assert "TYPE=FILE" in wrong.output
 
 
+@pytest.mark.peers
 def test_a_frame_that_crds_has_no_references_for_ends_strun_without_a_traceback(files: "Night", tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     build_context(cache, [files.references["flat"]])

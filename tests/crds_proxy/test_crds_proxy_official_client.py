@@ -25,6 +25,8 @@ from irisdrs.shared.store.directory import DirectoryStore
 from irisdrs.shared.testing.references import CARDS, HEADER, write_certifiable, write_reference, write_references
 from irisdrs.shared.web_server import serving
 
+pytestmark = pytest.mark.peers
+
 #: FITS keywords of the exposure of `HEADER`.
 RAW: dict[str, str | float] = {
     "DETECTOR": "IMG1", "OBSMODE": "IMG", "FILTER": "Ks", "PUPIL": "CLEAR", "EXPTYPE": "SCI", "SAMPMODE": "UTR",

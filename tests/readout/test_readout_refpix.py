@@ -123,6 +123,7 @@ def test_rays_and_unstable_pixels_in_the_side_columns_of_darks_teach_nothing(
     np.testing.assert_allclose(taps, expected, atol=0.05 * np.abs(expected).max())
 
 
+@pytest.mark.peers
 def test_crds_certifies_the_reference(reference: Path, tmp_path: Path) -> None:
     build_context(tmp_path / "cache", [reference])
     program = "import irisdrs_crds_startup, runpy; runpy.run_module('crds.certify', run_name='__main__')"

@@ -65,6 +65,7 @@ def ramp(bench: Any, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.peers
 def test_strun_gives_the_frame_of_the_command_and_image2_takes_it(
     bench: Any, tmp_path: Path, exposure: Any, ramp: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_strun_gives_the_frame_of_the_command_and_image2_takes_it(
             assert np.isfinite(hdus["SCI"].data).mean() > 0.5
 
 
+@pytest.mark.peers
 def test_parameters_of_the_steps_are_the_options_of_the_command(
     bench: Any, tmp_path: Path, exposure: Any, ramp: Path
 ) -> None:
@@ -138,6 +140,7 @@ def foreign(path: Path) -> Path:
     return path
 
 
+@pytest.mark.peers
 def test_a_foreign_ramp_needs_no_crds(tmp_path: Path) -> None:
     path = foreign(tmp_path / "foreign.fits")
     done = strun(
@@ -157,6 +160,7 @@ def test_a_foreign_ramp_needs_no_crds(tmp_path: Path) -> None:
     same_frame(tmp_path / "made" / "foreign-L1-raw.fits", tmp_path / "frame.fits")
 
 
+@pytest.mark.peers
 def test_summed_ramps_are_those_of_the_command_and_are_not_reduced(
     bench: Any, tmp_path: Path, exposure: Any, ramp: Path
 ) -> None:
@@ -176,6 +180,7 @@ def test_summed_ramps_are_those_of_the_command_and_are_not_reduced(
     assert not [*tmp_path.glob("*L2*")]
 
 
+@pytest.mark.peers
 def test_bad_input_ends_strun_with_1_and_the_reason_without_a_traceback(tmp_path: Path, ramp: Path) -> None:
     path = foreign(tmp_path / "foreign.fits")
     for arguments, reason in (
@@ -200,6 +205,7 @@ def test_an_error_of_a_step_is_what_it_is_in_python_and_in_another_process(tmp_p
     assert type(found.value).__name__ == "CorruptObject"
 
 
+@pytest.mark.peers
 def test_the_examples_of_the_page_work(
     bench: Any, tmp_path: Path, exposure: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,8 @@ from irisdrs.shared.testing.references import certifiable_arrays, write_certifia
 #: What `crds certify` runs, in an environment in which the distribution is not installed.
 CERTIFY = "import irisdrs_crds_startup, runpy; runpy.run_module('crds.certify', run_name='__main__')"
 
+pytestmark = pytest.mark.peers
+
 IFS: dict[str, Any] = {"DETECTOR": "IFS", "OBSMODE": "LEN", "IFSSCALE": 0.009, "FILTER": "Kbb", "IFSRES": "4000-K"}
 
 

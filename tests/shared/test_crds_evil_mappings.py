@@ -159,6 +159,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("hooks", ["", "'hooks' : {'precondition_header': 'none'},\n    "])
 @pytest.mark.parametrize("named", ["{outside}", "../outside.fits"])
 def test_a_plain_client_hands_out_no_other_file_either(cache: Cache, tmp_path: Path, named: str, hooks: str) -> None:

@@ -45,6 +45,7 @@ def in_new_process(code: str, *arguments: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.peers
 def test_the_client_and_stpipe_find_every_type(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     first = build_context(cache, write_references(tmp_path))
@@ -72,6 +73,7 @@ def test_importing_the_package_changes_nothing() -> None:
     assert out.split() == ["True", "False"]
 
 
+@pytest.mark.peers
 def test_a_path_is_all_that_a_process_must_set(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     build_context(cache, write_references(tmp_path))
@@ -83,6 +85,7 @@ def test_a_path_is_all_that_a_process_must_set(tmp_path: Path) -> None:
     assert len(answer["paths"]) == len(CARDS)
 
 
+@pytest.mark.peers
 def test_the_user_may_choose_another_server() -> None:
     out = in_new_process(
         "from irisdrs.shared.crds import register; register()\n"

@@ -14,6 +14,8 @@ from irisdrs.shared.crds import client_environment
 from irisdrs.shared.crds.context import build_context
 from irisdrs.shared.testing.references import CARDS, write_certifiable, write_reference, write_references
 
+pytestmark = pytest.mark.peers
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 #: What an interpreter does at its start in an environment with this distribution and all that it needs.

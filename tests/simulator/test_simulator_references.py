@@ -98,6 +98,7 @@ def test_a_context_is_built_around_them(written: list[Path], tmp_path: Path) -> 
     assert build_context(tmp_path / "cache", written).endswith(".pmap")
 
 
+@pytest.mark.peers
 def test_crds_certifies_them(written: list[Path], tmp_path: Path) -> None:
     build_context(tmp_path / "cache", written)
     code = "import irisdrs_crds_startup, runpy; runpy.run_module('crds.certify', run_name='__main__')"
