@@ -23,6 +23,10 @@ BUCKET = "iris"
 #: What the terminal says while a system starts. Services compile before they are ready, and say so in their logs.
 STARTING = "Starting servers and services; the first time on a machine kernels are compiled, a minute or more"
 
+#: How long a service that lives may take to be ready, seconds: crds_proxy first publishes the references that were built
+#: here, 5 GB of a whole imager, which takes two minutes and more of a machine that is busy with something else.
+_READY_TIMEOUT_S = 600.0
+
 #: How often dead services are looked for, seconds.
 _LOOK_S = 0.5
 
@@ -170,7 +174,7 @@ class Observatory:
                 self.swift.start()
             self._start_services()
             for service in self.services.values():
-                service.process.wait_until(service.ready)
+                service.process.wait_until(service.ready, _READY_TIMEOUT_S)
         except BaseException:
             self.stop()
             raise
