@@ -11,12 +11,13 @@ CASE ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 SWIFT := $(VENV)/swift/.installed
+CUDA := $(VENV)/cuda/.installed
 # Debian packages without which nothing works here; installed where they are missing (as root, else named).
 DEBIAN ?= $(notdir $(PYTHON))-venv
 # What only some targets need: the servers that the settings ask for.
 SERVERS := $(if $(filter rabbitmq,$(BUS)),rabbitmq) $(if $(filter s3,$(STORE)),$(SWIFT))
 
-.PHONY: install swift rabbitmq compiler demo up down test test-peers lint contract bench bench-readout bench-bus bench-lanes bench-crds gpu chaos clean
+.PHONY: install swift rabbitmq compiler demo up down test test-peers lint kernels contract bench bench-readout bench-bus bench-lanes bench-crds gpu chaos clean
 
 install: $(READY)
 
@@ -34,6 +35,12 @@ $(SWIFT): deploy/swift-requirements.txt | $(READY)
 	touch $@
 
 swift: $(SWIFT)
+
+# The compiler of CUDA kernels, for tests on machines without a device.
+$(CUDA): deploy/cuda-requirements.txt constraints.txt | $(READY)
+	$(VENV)/cuda/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)/cuda
+	$(VENV)/cuda/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/cuda-requirements.txt
+	touch $@
 
 # The broker of the tests and of distributed demonstrations.
 rabbitmq:
@@ -60,12 +67,18 @@ lint: $(READY)
 	$(BIN)/mypy tests --exclude '^tests/simulator/src/'
 	$(BIN)/lint-imports
 
-test: lint $(SWIFT) rabbitmq compiler
-	$(BIN)/python -m pytest --numprocesses 3 --durations 20
+# What tests need compiled, before their processes would each compile it.
+kernels: $(READY)
+	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m tests.kernels
+
+# Neither the checks nor the compiler use more than one processor.
+test: $(SWIFT) $(CUDA) rabbitmq compiler
+	$(MAKE) --no-print-directory --jobs 2 lint kernels
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --durations 20
 
 # What holds when others' programs work with ours, as their users start them: STScI's client of CRDS, strun.
-test-peers: $(READY)
-	$(BIN)/python -m pytest -m peers --numprocesses 3 --durations 10
+test-peers: kernels
+	$(BIN)/python -m pytest -m peers --numprocesses 3 --dist worksteal --durations 10
 
 # JSON Schemas and AsyncAPI document of the events, from their classes; RELEASE=1 freezes them, when a version is released.
 contract: $(READY)
