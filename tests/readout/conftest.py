@@ -1,13 +1,18 @@
 """One simulated exposure of one detector, taken once, told again and again."""
 
 import asyncio
+import importlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from irisdrs.crds_proxy.bestrefs import LocalReferences
 from irisdrs.crds_proxy.main import open_references
@@ -89,6 +94,22 @@ def exposure(tmp_path_factory: pytest.TempPathFactory) -> tuple[ObservationPlan,
 @pytest.fixture(scope="session")
 def processor() -> Processor:
     return Processor(2)
+
+
+#: What has nothing but the array API standard, and CuPy where it is installed; for tests that hold them to NumPy.
+OTHER_LIBRARIES = ["array_api_strict", pytest.param("cupy", marks=pytest.mark.gpu)]
+
+
+@pytest.fixture(params=["numpy", *OTHER_LIBRARIES])
+def xp(request: pytest.FixtureRequest) -> ModuleType:
+    """Every library on whose arrays the code shall work."""
+    if request.param == "cupy":
+        pytest.importorskip("cupy")
+    return importlib.import_module(request.param)
+
+
+def on_host(array: Any) -> NDArray[Any]:
+    return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
 @pytest.fixture

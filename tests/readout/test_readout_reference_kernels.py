@@ -1,12 +1,12 @@
 """Kernels of the reference pixels: what they take off, what they are trained to, and what they leave alone."""
 
-import importlib
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.readout.conftest import OTHER_LIBRARIES, on_host
 from tests.readout.ramps import detector
 
 from irisdrs.readout.backend import Processor, RateFrame
@@ -29,18 +29,6 @@ from irisdrs.shared.window import Window
 
 #: Two channels of 64 columns.
 SHAPE, WIDTH, BORDER = (48, 128), 64, 4
-
-
-@pytest.fixture(params=["numpy", "array_api_strict", pytest.param("cupy", marks=pytest.mark.gpu)])
-def xp(request: pytest.FixtureRequest) -> ModuleType:
-    """NumPy, what has nothing but the array API standard, and CuPy where it is installed."""
-    if request.param == "cupy":
-        pytest.importorskip("cupy")
-    return importlib.import_module(request.param)
-
-
-def on_host(array: Any) -> NDArray[Any]:
-    return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
 def kernels(*sides: float, samples: int = 1, columns: int = SHAPE[1], half_width: int = 5) -> ReferenceKernels:
@@ -419,6 +407,7 @@ def test_what_all_reads_of_a_ramp_share_is_no_noise() -> None:
     np.testing.assert_allclose(one.stripes, other.stripes, atol=1e-9)
 
 
+@pytest.mark.parametrize("xp", OTHER_LIBRARIES, indirect=True)
 def test_training_has_the_same_answer_in_every_library(xp: ModuleType) -> None:
     rng = np.random.default_rng(17)
     here, there = CrossSpectra.of_nothing(64, 3), CrossSpectra.of_nothing(64, 3, xp=xp)

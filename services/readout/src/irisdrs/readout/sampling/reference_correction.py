@@ -105,24 +105,24 @@ def reference_vectors(
         Columns of an output channel; first column of the read on the detector.
     correction : ReferenceCorrection
     xp : module
-        NumPy, or another library with its functions on whose arrays to work.
+        NumPy, or another library of the Python array API standard (2024.12), on whose arrays to work.
     """
     rows, columns = read.shape
     mean, some = edge_means(read, usable, channel_columns, first_column, xp=xp)
     change = drift_between_edges(mean, some, xp=xp) if correction.interpolated else 0.0
     column_offset, missing = mean_of_edges(mean, some, channel_columns, first_column, columns, change, xp=xp)
     drift = drift_of_rows(change, usable.shape[1], rows, xp=xp)
-    nothing = xp.zeros(rows, dtype=np.bool_)
+    nothing = xp.zeros(rows, dtype=xp.bool)
     if correction.side_columns is SideColumns.NONE:
         return ReferenceVectors(column_offset, drift, missing, nothing)
-    sides = side_counts(read, usable_sides, column_offset, xp=xp) - drift[:, None]
+    sides = side_counts(read, usable_sides, column_offset, xp=xp) - drift[None, :, None]
     signal = _row_signal(sides, correction, xp)
     unknown = ~xp.isfinite(signal)
-    row_offset = drift + np.float32(correction.alpha) * xp.where(unknown, np.float32(0), signal)
+    row_offset = drift + correction.alpha * xp.where(unknown, 0.0, signal)
     return ReferenceVectors(column_offset, row_offset, missing, unknown)
 
 
 def _row_signal(sides: NDArray[np.float32], correction: ReferenceCorrection, xp: Any) -> NDArray[np.float32]:
     if correction.side_columns is SideColumns.WIENER and correction.gain is not None:
-        return wiener(row_means(sides, xp=xp), correction.gain, xp=xp)
+        return wiener(row_means(sides, xp=xp), xp.asarray(correction.gain), xp=xp)
     return running_median(sides, correction.median_rows, xp=xp)

@@ -5,7 +5,7 @@ clipping of `scipy.stats.sigmaclip` at 3 standard deviations that it uses. Diffe
 pixels on one edge only is corrected with those (JWST gives the whole frame up); all channels are clipped at once;
 sums of counts and of their squares are integers below 2**53, so the result depends on no summation order.
 
-`xp` is NumPy, or another library with its functions, on whose arrays to work.
+`xp` is NumPy, or another library of the Python array API standard (2024.12), on whose arrays to work.
 """
 
 import math
@@ -79,7 +79,7 @@ def edge_means(
         Where there is one.
     """
     border, rows = usable.shape[1], read.shape[0]
-    edges = xp.stack([read[:border], read[rows - border :]])
+    edges = xp.stack([read[:border, :], read[rows - border :, :]])
     counts = _by_output(edges, channel_columns, first_column, xp)
     return _clipped_mean(counts, _by_output(usable, channel_columns, first_column, xp), xp)
 
@@ -98,12 +98,14 @@ def mean_of_edges(
 
     Where one edge alone has a mean, half the drift leads from it to the middle.
     """
-    edges = xp.sum(some, axis=0)
-    offset = xp.sum(mean, axis=0) / xp.maximum(edges, 1)
-    offset = offset + (some[0].astype(np.float64) - some[1]) * (drift / 2)
+    there = xp.astype(some, xp.float64)
+    edges = xp.sum(there, axis=0)
+    offset = xp.sum(mean, axis=0) / xp.maximum(edges, 1.0)
+    offset = offset + (there[0, ...] - there[1, ...]) * (drift / 2)
     place = xp.arange(first_column, first_column + columns)
-    output = (place // channel_columns - first_column // channel_columns, place % PARITIES)
-    return offset[output].astype(np.float32), (edges == 0)[output]
+    output = (place // channel_columns - first_column // channel_columns) * PARITIES + place % PARITIES
+    of_column = xp.take(xp.reshape(offset, (-1,)), output)
+    return xp.astype(of_column, xp.float32), xp.take(xp.reshape(edges == 0, (-1,)), output)
 
 
 def drift_between_edges(mean: NDArray[np.float64], some: NDArray[np.bool_], *, xp: Any = np) -> float:
@@ -117,8 +119,9 @@ def drift_between_edges(mean: NDArray[np.float64], some: NDArray[np.bool_], *, x
     mean, some : (2 edges, channels, parities)
         From `edge_means`.
     """
-    both = some[0] & some[1]
-    return float(xp.sum(xp.where(both, mean[1] - mean[0], 0.0)) / xp.maximum(xp.sum(both), 1))
+    both = some[0, ...] & some[1, ...]
+    total = xp.sum(xp.where(both, mean[1, ...] - mean[0, ...], 0.0))
+    return float(total) / max(int(xp.count_nonzero(both)), 1)
 
 
 def drift_of_rows(drift: float, border: int, rows: int, *, xp: Any = np) -> NDArray[np.float32]:
@@ -139,8 +142,8 @@ def drift_of_rows(drift: float, border: int, rows: int, *, xp: Any = np) -> NDAr
         To be subtracted from every pixel of its row, DN.
     """
     distance = max(rows - border, 1)
-    line: NDArray[np.float32] = (drift * ((xp.arange(rows) - (rows - 1) / 2) / distance)).astype(np.float32)
-    return line
+    line = drift * ((xp.arange(rows, dtype=xp.float64) - (rows - 1) / 2) / distance)
+    return xp.astype(line, xp.float32)  # type: ignore[no-any-return]
 
 
 def _by_output(rows: NDArray[Any], width: int, first_column: int, xp: Any) -> NDArray[np.float64]:
@@ -149,9 +152,10 @@ def _by_output(rows: NDArray[Any], width: int, first_column: int, xp: Any) -> ND
     skipped = first_column % width
     channels = -(-(skipped + columns) // width)
     filled = xp.zeros((edges, border, channels * width))
-    filled[:, :, skipped : skipped + columns] = rows
-    split = xp.transpose(filled.reshape(edges, border, channels, width // PARITIES, PARITIES), (0, 2, 4, 1, 3))
-    return split.reshape(edges, channels, PARITIES, border * width // PARITIES)  # type: ignore[no-any-return]
+    filled[:, :, skipped : skipped + columns] = xp.astype(rows, xp.float64)
+    by_parity = xp.reshape(filled, (edges, border, channels, width // PARITIES, PARITIES))
+    split = xp.permute_dims(by_parity, (0, 2, 4, 1, 3))
+    return xp.reshape(split, (edges, channels, PARITIES, border * width // PARITIES))  # type: ignore[no-any-return]
 
 
 def _clipped_mean(
@@ -160,20 +164,23 @@ def _clipped_mean(
     """Mean over the last axis, clipped until nothing more goes; and where there was anything. `good` is 0 or 1."""
     outputs, samples = counts.shape[:-1], counts.shape[-1]
     total = math.prod(outputs)
-    counts, good = counts.reshape(total, samples), good.reshape(total, samples)
-    mean = xp.zeros(total)
+    counts, good = xp.reshape(counts, (total, samples)), xp.reshape(good, (total, samples))
     number = xp.sum(good, axis=-1)
     some, left = number > 0, xp.arange(total)
+    done, centres = [], []  # outputs, and their means
     while left.shape[0]:  # the outputs that lost something in the last round; most of them lose nothing
         divisor = xp.maximum(number, 1.0)
         chosen = counts * good
         centre = xp.sum(chosen, axis=-1) / divisor
-        mean[left] = centre
         square = xp.sum(chosen * counts, axis=-1) / divisor
         spread = xp.sqrt(xp.maximum(square - centre * centre, 0.0))
         limit = xp.maximum(CLIP_SIGMA * spread, _LEAST_LIMIT_DN)
-        good = good * (xp.abs(counts - centre[:, None]) <= limit[:, None])
+        good = xp.where(xp.abs(counts - centre[:, None]) <= limit[:, None], good, 0.0)
         kept = xp.sum(good, axis=-1)
-        lost = kept < number
-        counts, good, number, left = counts[lost], good[lost], kept[lost], left[lost]
-    return mean.reshape(outputs), some.reshape(outputs)
+        (stays,), (lost,) = xp.nonzero(kept >= number), xp.nonzero(kept < number)
+        done.append(xp.take(left, stays))
+        centres.append(xp.take(centre, stays))
+        counts, good = xp.take(counts, lost, axis=0), xp.take(good, lost, axis=0)
+        number, left = xp.take(kept, lost), xp.take(left, lost)
+    mean = xp.take(xp.concat(centres), xp.argsort(xp.concat(done)))
+    return xp.reshape(mean, outputs), xp.reshape(some, outputs)

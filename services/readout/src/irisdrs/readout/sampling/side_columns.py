@@ -8,7 +8,7 @@ The filter works on the series and its mirror image, because a row signal does n
 the power of a series of n rows has n + 1 values, at k / (2 n) cycles per row, in DN^2: the mean of |X_k|^2 / (2 n),
 so that white noise of variance v has the power v everywhere.
 
-`xp` is NumPy, or another library with its functions, on whose arrays to work.
+`xp` is NumPy, or another library of the Python array API standard (2024.12), on whose arrays to work.
 """
 
 from typing import Any
@@ -78,22 +78,24 @@ def running_median(sides: NDArray[np.float32], median_rows: int = MEDIAN_ROWS, *
         raise ValueError(f"a running median over {median_rows} rows has no middle row")
     rows, border = sides.shape[1:]
     if border == 0:
-        return xp.full(rows, np.nan, dtype=np.float32)  # type: ignore[no-any-return]
+        return xp.full(rows, xp.nan, dtype=xp.float32)  # type: ignore[no-any-return]
     turn, reach = max(2 * (rows - 1), 1), median_rows // 2
     place = xp.arange(-reach, rows + reach) % turn
     padded = xp.take(sides, xp.minimum(place, turn - place) if rows > 1 else place, axis=1)
-    flat = padded.reshape(2, -1)
-    boxes = xp.lib.stride_tricks.sliding_window_view(flat, median_rows * border, axis=1)[:, ::border]
-    ordered = xp.sort(boxes, axis=-1)  # NaN last
-    number = xp.sum(xp.isfinite(ordered), axis=-1)[..., None]
-    lower = xp.take_along_axis(ordered, xp.maximum((number - 1) // 2, 0), axis=-1)[..., 0]
-    upper = xp.take_along_axis(ordered, xp.minimum(number // 2, ordered.shape[-1] - 1), axis=-1)[..., 0]
-    return _mean_of(xp.where(number[..., 0] > 0, (lower + upper) / 2, np.float32(np.nan)), xp)
+    flat = xp.reshape(xp.where(xp.isfinite(padded), padded, xp.inf), (2, -1))  # what is missing is last
+    window = median_rows * border
+    inside = xp.arange(rows)[:, None] * border + xp.arange(window)[None, :]
+    boxes = xp.take(flat, xp.reshape(inside, (-1,)), axis=1)
+    ordered = xp.sort(xp.reshape(boxes, (2, rows, window)), axis=-1)
+    number = xp.count_nonzero(xp.isfinite(ordered), axis=-1, keepdims=True)
+    lower = xp.take_along_axis(ordered, xp.maximum(number - 1, 0) // 2, axis=-1)
+    upper = xp.take_along_axis(ordered, xp.minimum(number // 2, ordered.shape[-1] - 1), axis=-1)
+    return _mean_of(xp.where(number > 0, (lower + upper) / 2, xp.nan)[..., 0], xp)
 
 
 def row_means(sides: NDArray[np.float32], *, xp: Any = np) -> NDArray[np.float32]:
     """Mean of all usable pixels of both sides (2, rows, border), for every row; NaN where there is none."""
-    return _mean_of(xp.transpose(sides, (0, 2, 1)).reshape(-1, sides.shape[1]), xp)
+    return _mean_of(xp.reshape(xp.permute_dims(sides, (0, 2, 1)), (-1, sides.shape[1])), xp)
 
 
 def wiener(signal: NDArray[np.float32], gain: NDArray[np.float64], *, xp: Any = np) -> NDArray[np.float32]:
@@ -112,14 +114,14 @@ def wiener(signal: NDArray[np.float32], gain: NDArray[np.float64], *, xp: Any = 
         NaN if no row has a value.
     """
     rows = signal.shape[0]
-    known = xp.flatnonzero(xp.isfinite(signal))
+    (known,) = xp.nonzero(xp.isfinite(signal))
     if known.shape[0] == 0:
         return signal
     if known.shape[0] < rows:
-        signal = signal[_nearest(known, rows, xp)]
-    mirrored = xp.concatenate([signal, signal[::-1]]).astype(np.float64)
+        signal = xp.take(signal, _nearest(known, rows, xp))
+    mirrored = xp.astype(xp.concat([signal, xp.flip(signal)]), xp.float64)
     filtered = xp.fft.irfft(xp.fft.rfft(mirrored) * gain, n=2 * rows)[:rows]
-    return filtered.astype(np.float32)  # type: ignore[no-any-return]
+    return xp.astype(filtered, xp.float32)  # type: ignore[no-any-return]
 
 
 def wiener_gain(power: NDArray[np.float64], noise_variance: float, *, xp: Any = np) -> NDArray[np.float64]:
@@ -158,9 +160,9 @@ def mean_variance(usable: NDArray[np.bool_], read_noise: float, *, xp: Any = np)
     float
         Mean over the rows that have a pixel, DN^2.
     """
-    number = xp.sum(usable, axis=(0, 2))
-    rows = xp.maximum(xp.sum(number > 0), 1)
-    return float(read_noise**2 * xp.sum(xp.where(number > 0, 1.0 / xp.maximum(number, 1), 0.0)) / rows)
+    number = xp.sum(xp.astype(usable, xp.float64), axis=(0, 2))
+    rows = max(int(xp.count_nonzero(number)), 1)
+    return float(read_noise**2 * xp.sum(xp.where(number > 0, 1.0 / xp.maximum(number, 1.0), 0.0)) / rows)
 
 
 def row_power(signals: NDArray[np.float32], noise_variance: float, *, xp: Any = np) -> NDArray[np.float64]:
@@ -190,25 +192,26 @@ def row_power(signals: NDArray[np.float32], noise_variance: float, *, xp: Any = 
     reads, rows = signals.shape
     if reads < 2:
         raise ValueError("one read does not tell the row signal from the pattern of the detector")
-    varying = (signals - xp.mean(signals, axis=0)).astype(np.float64)
-    transform = xp.fft.rfft(xp.concatenate([varying, varying[:, ::-1]], axis=1), axis=1)
+    varying = xp.astype(signals - xp.mean(signals, axis=0, keepdims=True), xp.float64)
+    transform = xp.fft.rfft(xp.concat([varying, xp.flip(varying, axis=1)], axis=1), axis=1)
     seen = xp.sum(xp.abs(transform) ** 2, axis=0) / (2 * rows * (reads - 1))
     # The mean carries all offsets of reads, and the mirror image has nothing at the highest frequency.
-    totals = xp.concatenate([xp.zeros(1), xp.cumsum(seen[1:rows])])
-    k = xp.minimum(xp.maximum(xp.arange(rows + 1), 1), max(rows - 1, 1))
-    first = xp.maximum(xp.floor(k / _SMOOTHING).astype(np.int64), 1)
-    last = xp.minimum(xp.ceil(k * _SMOOTHING).astype(np.int64), max(rows - 1, 1))
-    smooth = (totals[xp.minimum(last, rows - 1)] - totals[first - 1]) / (last - first + 1)
+    totals = xp.concat([xp.zeros(1), xp.cumulative_sum(seen[1:rows])])
+    k = xp.clip(xp.arange(rows + 1, dtype=xp.float64), 1, max(rows - 1, 1))
+    first = xp.maximum(xp.astype(xp.floor(k / _SMOOTHING), xp.int64), 1)
+    last = xp.minimum(xp.astype(xp.ceil(k * _SMOOTHING), xp.int64), max(rows - 1, 1))
+    total = xp.take(totals, xp.minimum(last, rows - 1)) - xp.take(totals, first - 1)
+    smooth = total / xp.astype(last - first + 1, xp.float64)
     return xp.maximum(smooth - noise_variance, 0.0)  # type: ignore[no-any-return]
 
 
 def _mean_of(values: NDArray[np.float32], xp: Any) -> NDArray[np.float32]:
     """Mean over the first axis of what is no NaN; NaN where there is nothing."""
     good = xp.isfinite(values)
-    number = xp.sum(good, axis=0)
-    total = xp.sum(xp.where(good, values, np.float32(0)), axis=0, dtype=np.float64)
-    mean = xp.where(number > 0, total / xp.maximum(number, 1), np.nan)
-    return mean.astype(np.float32)  # type: ignore[no-any-return]
+    number = xp.sum(xp.astype(good, xp.float64), axis=0)
+    total = xp.sum(xp.where(good, values, 0.0), axis=0, dtype=xp.float64)
+    mean = xp.where(number > 0, total / xp.maximum(number, 1.0), xp.nan)
+    return xp.astype(mean, xp.float32)  # type: ignore[no-any-return]
 
 
 def _nearest(known: NDArray[np.int64], rows: int, xp: Any) -> NDArray[np.int64]:
@@ -216,5 +219,5 @@ def _nearest(known: NDArray[np.int64], rows: int, xp: Any) -> NDArray[np.int64]:
     row = xp.arange(rows)
     after = xp.minimum(xp.searchsorted(known, row), known.shape[0] - 1)
     before = xp.maximum(after - 1, 0)
-    nearer_before = xp.abs(row - known[before]) <= xp.abs(known[after] - row)
-    return xp.where(nearer_before, known[before], known[after])  # type: ignore[no-any-return]
+    left, right = xp.take(known, before), xp.take(known, after)
+    return xp.where(xp.abs(row - left) <= xp.abs(right - row), left, right)  # type: ignore[no-any-return]
