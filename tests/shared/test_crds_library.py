@@ -38,3 +38,16 @@ def test_a_reference_of_any_mode_serves_all_and_gives_way_to_one_of_the_mode(tmp
     for mode, file in (("UTR", own), ("SINGLE", any_mode), ("CDS", any_mode), ("MCDS", any_mode)):
         found, _ = library.choose(HEADER | {"meta.exposure.sampling_mode": mode}, ["readnoise"])
         assert found["readnoise"].read_bytes() == file.read_bytes()
+
+
+def test_a_chosen_file_that_the_cache_has_not_is_named(tmp_path: Path) -> None:
+    """Delivered on another host, say: the context has come, the file has not."""
+    context = build_context(tmp_path / "cache", write_references(tmp_path))
+    library = Library({}, tmp_path / "cache")
+    library.choose(GAIN, ["gain", "mask"])[0]["gain"].unlink()
+    with pytest.raises(MissingReference) as found:
+        library.choose(GAIN, ["gain", "mask"])
+    assert (
+        found.value.message == f"{context} chooses tmt_iris_gain_0001.fits, which is not in the cache {tmp_path}/cache."
+    )
+    assert "iris crds missing" in found.value.remedy

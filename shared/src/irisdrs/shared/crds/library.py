@@ -11,6 +11,7 @@ from crds.core import utils
 
 from irisdrs.shared.crds.cache import Cache, context_in_force
 from irisdrs.shared.crds.mappings import CRDS_LOCK, load_context
+from irisdrs.shared.crds.names import is_reference_name
 from irisdrs.shared.crds.registration import OBSERVATORY, client_environment, register
 from irisdrs.shared.errors import MissingReference
 
@@ -67,9 +68,13 @@ def _ask_crds(
         raise MissingReference(f"The CRDS cache {cache} holds no context.", remedy="Name another with --crds-path.")
     load_context(Cache(cache.absolute()).mappings, context)  # the client itself hands out whatever a mapping names
     header = {name.upper(): value for name, value in parameters.items()}
+    asked = {"reftypes": wanted, "context": context, "observatory": OBSERVATORY}
     try:
         with CRDS_LOCK, _environment(client_environment(cache)), _nothing_remembered():
-            answers = crds.getreferences(header, reftypes=wanted, context=context, observatory=OBSERVATORY)
+            _check_here(Cache(cache.absolute()), context, crds.getrecommendations(header, **asked))
+            answers = crds.getreferences(header, **asked)
+    except MissingReference:
+        raise
     except (Exception, SystemExit) as error:
         raise MissingReference(
             f"CRDS cannot choose {', '.join(wanted)} under {context}: {error}",
@@ -82,6 +87,16 @@ def _ask_crds(
             remedy="Give files of your own for them.",
         )
     return {kind: Path(answers[kind]) for kind in wanted}, context
+
+
+def _check_here(cache: Cache, context: str, chosen: Mapping[str, str]) -> None:
+    """Refuse what is chosen and is no file of the cache: the client would look for a server."""
+    absent = [name for name in chosen.values() if is_reference_name(name) and not cache.path(name).is_file()]
+    if absent:
+        raise MissingReference(
+            f"{context} chooses {', '.join(absent)}, which is not in the cache {cache.root}.",
+            remedy="`iris crds missing PLAN` brings what was delivered elsewhere; or give files of your own.",
+        )
 
 
 @contextmanager
