@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +15,10 @@ import pytest
 from numba.core.errors import TypingError
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 from tests.gpu.cases import EVEN, SHAPE, Case, calibration_of, cases, differences, fold_ramps, ramp_of, with_kernels
 
+from irisdrs.crds_proxy.main import open_references
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.cuda import choice, journal
 from irisdrs.readout.cuda import device as device_module
@@ -23,9 +26,11 @@ from irisdrs.readout.cuda.backend import CudaBackend
 from irisdrs.readout.cuda.choice import backend_for
 from irisdrs.readout.cuda.compilation import Kernel
 from irisdrs.readout.cuda.device import Device, DeviceFull
-from irisdrs.readout.main import ReadoutSettings, figures_of
+from irisdrs.readout.main import ReadoutSettings, compose, figures_of
 from irisdrs.readout.sampling.options import FoldOptions
 from irisdrs.shared.identifiers import SamplingMode as Mode
+from irisdrs.shared.service import Platform
+from irisdrs.shared.store.directory import DirectoryStore
 
 CALIBRATION = calibration_of(SHAPE)
 JUMPS = next(case for case in cases() if case.name == "jumps")
@@ -102,6 +107,13 @@ def said() -> list[str]:
 
 def frame_of(backend: CudaBackend | Processor, case: Case, ramps: int = 2) -> Any:
     return backend.close(fold_ramps(backend, CALIBRATION, case, ramps))
+
+
+@pytest.mark.parametrize("wanted", ["0", "-1", "1e9", "most of it", ""])
+def test_memory_that_is_no_number_of_bytes_is_refused(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+    monkeypatch.setenv("IRIS_READOUT_DEVICE_BYTES", wanted)
+    with pytest.raises(ValueError, match="device_bytes"):
+        ReadoutSettings()
 
 
 @pytest.mark.parametrize("launches", [0, 7, 10, 20])
@@ -383,6 +395,7 @@ def test_metrics_show_memory_and_loss(said: list[str]) -> None:
         registry.register(collector)
     state = fold_ramps(backend, CALIBRATION, SHORT)
     assert registry.get_sample_value("iris_device_bytes") == device.bytes_in_use > 0
+    assert registry.get_sample_value("iris_device_pinned_bytes") == device.pinned.bytes > 0
     assert registry.get_sample_value("iris_device_lost") == 0
     device.launches = 0
     backend.close(state)
@@ -390,7 +403,19 @@ def test_metrics_show_memory_and_loss(said: list[str]) -> None:
     backend.shutdown()
 
 
-@pytest.mark.parametrize("wanted", ["gpu", "cuda:", "cuda:x", "CPU", ""])
+@pytest.mark.parametrize(("wanted", "found"), [("cuda", "simulator"), ("auto", "the processor")])
+async def test_the_log_says_where_pixels_are_computed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: str, found: str
+) -> None:
+    monkeypatch.setenv("IRIS_DEVICE", wanted)
+    references = open_references(tmp_path / "crds")
+    with ThreadPoolExecutor(1) as threads, capture_logs() as logs:
+        service = compose(Platform(DirectoryStore(tmp_path), references, tmp_path, tmp_path, threads))
+        await service.close()
+    assert [(log["event"], log["device"]) for log in logs] == [("pixels are computed here", found)]
+
+
+@pytest.mark.parametrize("wanted", ["gpu", "cuda:", "cuda:x", "CPU", "CUDA:0", "cuda:-1", "cuda:0 ", ""])
 def test_a_device_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
     monkeypatch.setenv("IRIS_DEVICE", wanted)
     with pytest.raises(ValueError, match="IRIS_DEVICE"):

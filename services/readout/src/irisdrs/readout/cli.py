@@ -20,7 +20,8 @@ def serve(
 ) -> None:
     """Read out detectors as a service: reads from the bus to raw science frames, until SIGTERM.
 
-    Settings are environment variables: IRIS_AMQP_URL, IRIS_STORE_URL, IRIS_CRDS_URL and more, see the README.
+    Settings are environment variables: IRIS_AMQP_URL, IRIS_STORE_URL, IRIS_CRDS_URL, IRIS_DEVICE (a CUDA device, or the
+    processor) and more, see the README.
     """
     from irisdrs.readout.main import compose  # noqa: PLC0415 - the command line without a bus starts sooner
     from irisdrs.shared.serve import run_service  # noqa: PLC0415

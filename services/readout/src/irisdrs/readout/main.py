@@ -68,6 +68,8 @@ def compose(platform: Platform, detectors: Sequence[Detector] = ()) -> Service:
     processor = Processor()
     room = Room(settings.ring_bytes, platform.scratch)
     backend = backend_for(settings.device, processor, _log.warning, settings.device_bytes)
+    device = backend.device_name if isinstance(backend, CudaBackend) else "the processor"
+    _log.info("pixels are computed here", device=device, wanted=settings.device)
     workshop = Workshop(
         platform.store,
         platform.references,
@@ -96,6 +98,8 @@ def figures_of(backend: CudaBackend) -> tuple[Collector, ...]:
     """Figures of a device, for the host's metrics."""
     taken = Gauge("iris_device_bytes", "Memory of the CUDA device that is taken", registry=None)
     taken.set_function(lambda: backend.bytes_in_use)
+    pinned = Gauge("iris_device_pinned_bytes", "Memory of the host that the CUDA device uses", registry=None)
+    pinned.set_function(lambda: backend.pinned_bytes)
     lost = Gauge("iris_device_lost", "1 when the CUDA device has failed, and the processor computes", registry=None)
     lost.set_function(lambda: backend.is_lost)
-    return taken, lost
+    return taken, pinned, lost

@@ -75,9 +75,19 @@ class CudaBackend(Backend):
         self._lost = False
 
     @property
+    def device_name(self) -> str:
+        """What the driver calls the device."""
+        return self._device.name
+
+    @property
     def bytes_in_use(self) -> int:
         """Memory of the device that is taken now."""
         return self._device.bytes_in_use
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Memory of the host that the device reads and writes by itself, in use or kept."""
+        return self._device.pinned.bytes
 
     @property
     def is_lost(self) -> bool:

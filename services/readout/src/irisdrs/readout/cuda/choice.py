@@ -51,7 +51,7 @@ def found_device(number: int, limit_bytes: int | None = None) -> Device:
         If it is not there, or cannot be used.
     """
     if not (COMPILES or SIMULATED):
-        raise NoDevice("numba-cuda is not installed (pip install 'irisdrs-readout[cuda]')")
+        raise NoDevice("numba-cuda is not installed (pip install 'numba-cuda[cu12]')")
     try:
         there = len(cuda.gpus)
         if number < there:
