@@ -211,7 +211,7 @@ class CudaBackend(Backend):
         if is_full(problem):
             self._references.forget()
             self._report(f"The CUDA device is full, the processor does what finds no room. {reason}")
-        else:
+        elif not self._lost:
             self._lost = True
             self._report(f"The CUDA device has failed, the processor goes on and does all to come. {reason}")
         with suppress(Exception), self._device.here():
