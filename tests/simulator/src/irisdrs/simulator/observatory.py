@@ -23,7 +23,7 @@ BUCKET = "iris"
 #: What the terminal says while a system starts. Services compile before they are ready, and say so in their logs.
 STARTING = "Starting servers and services; the first time on a machine kernels are compiled, a minute or more"
 
-#: How long a service that lives may take to be ready, seconds: crds_proxy first publishes the references that were built
+#: How long a service that lives may take to be ready, seconds: crds_proxy first publishes what references were built
 #: here, 5 GB of a whole imager, which takes two minutes and more of a machine that is busy with something else.
 _READY_TIMEOUT_S = 600.0
 
