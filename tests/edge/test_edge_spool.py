@@ -240,6 +240,19 @@ async def test_a_caller_that_is_cancelled_leaves_no_entry_that_only_the_disk_kno
     assert len(await contents(spool)) == spool.depth
 
 
+async def test_a_caller_that_is_cancelled_at_every_step_leaves_no_such_entry_either(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, PLENTY)
+    for number in range(10):
+        adding = asyncio.create_task(fill(spool, number, size=100_000))
+        await asyncio.sleep(0)
+        while not adding.done():
+            adding.cancel()
+            await asyncio.sleep(0)
+        assert len(files(tmp_path)) == 2 * spool.depth
+    assert spool.depth > 0
+    assert len(await contents(spool)) == spool.depth
+
+
 async def test_one_process_at_a_time_uses_a_spool(tmp_path: Path) -> None:
     spool = Spool(tmp_path, PLENTY)
     with pytest.raises(Fatal, match="Another process uses the spool"):

@@ -192,8 +192,10 @@ class Spool:
                 raise
             self._gauge.block(self.bytes, f"The disk of {self.folder} cannot be written: {error.strerror}.")
             return False
-        finally:  # a caller that is cancelled meanwhile must not leave an entry that only the disk knows
-            await asyncio.wait({writing})
+        finally:  # a caller that is cancelled meanwhile, or twice, must not leave an entry that only the disk knows
+            while not writing.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({writing})
             if writing.exception() is None:
                 self._hold(entry.number, held)
         return True
