@@ -101,6 +101,11 @@ def test_a_row_of_pixels_has_the_entries_of_its_pixels() -> None:
     find_entries(False, np.float32(1), 2, one, one, r.copy(), found)
     np.testing.assert_array_equal(found, [entry_of_r(value, np.float32(1)) for value in r])
     assert len(np.unique(found)) == ENTRIES
+    # Without read noise, or a gain: what is no ratio at all has the first entry.
+    photons, noise = (np.array(values, np.float32) for values in ([0, -1, 1, np.nan, np.inf], [0, 0, 0, 0, np.inf]))
+    find_entries(False, np.float32(1), 2, one[:5], noise, photons.copy(), found[:5])
+    np.testing.assert_array_equal(found[:5], [entry_of_r(p, n) for p, n in zip(photons, noise, strict=True)])
+    np.testing.assert_array_equal(found[:5], [0, 0, ENTRIES - 1, 0, 0])
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,9 @@ def find_entries(
         return
     cadence = duration / np.float32(number - 1)
     for x in range(len(rate)):
-        rate[x] = max(np.float32(0), rate[x] * cadence) / (gain[x] * read_noise[x] * read_noise[x])
+        r = rate[x] * cadence / (gain[x] * read_noise[x] * read_noise[x])
+        # The sign of what is no number, 0 / 0, differs between processors.
+        rate[x] = r if r > np.float32(0) else np.float32(0)
     bits = rate.view(np.int32)
     for x in range(len(rate)):
         entry[x] = np.uint8(entry_before(bits[x]))
