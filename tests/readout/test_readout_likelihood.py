@@ -281,12 +281,12 @@ def test_an_impossible_slope_is_flagged(processor: Processor) -> None:
 
 def test_the_number_of_threads_and_the_tile_change_no_bit(processor: Processor) -> None:
     rng = np.random.default_rng(7)
-    ramp = rng.integers(0, 65536, (7, 300, 300), dtype=np.uint16)
+    ramp = rng.integers(0, 65536, (7, 100, 1300), dtype=np.uint16)
     one = Processor(1)
-    few, many = (p.fit(ramp, detector((300, 300)), cadence(7)) for p in (one, processor))
+    few, many = (p.fit(ramp, detector((100, 1300)), cadence(7)) for p in (one, processor))
     one.shutdown()
     same(few, many)
-    part = processor.fit(ramp[:, :, 30:].copy(), detector((300, 270)), cadence(7))
+    part = processor.fit(ramp[:, :, 30:].copy(), detector((100, 1270)), cadence(7))
     np.testing.assert_array_equal(part.rate, many.rate[:, 30:])
     np.testing.assert_array_equal(part.dq, many.dq[:, 30:])
 

@@ -1,16 +1,17 @@
 """No pixel is taken for another: frames that are not square, 64 channels, strides, and more elements than 2^31."""
 
 import mmap
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.readout.ramps import cadence, detector, noisy_ramp
+from tests.readout.ramps import ROUNDING, cadence, dense_likelihood, detector, first_guess, noisy_ramp
 
 from irisdrs.readout.backend import Processor
 from irisdrs.readout.calibration import Calibration
-from irisdrs.readout.fitting import Estimator, FitSettings
+from irisdrs.readout.fitting import Estimator, FitSettings, JumpTest
 from irisdrs.readout.sampling.differences import Detector, Ramp
 from irisdrs.readout.sampling.intervals import intervals_of
 from irisdrs.readout.sampling.options import FoldOptions, Weighting
@@ -125,6 +126,135 @@ def test_each_of_64_channels_loses_its_own_offsets(processor: Processor) -> None
     np.testing.assert_allclose(processor.close(state).data[4:-4, 4:-4], science, rtol=1e-6, atol=1e-5)
     fit = processor.fit(reads, calibration, np.arange(4.0))
     np.testing.assert_allclose(fit.rate[4:-4, 4:-4], science, rtol=1e-6, atol=1e-5)
+
+
+def jumps_of(
+    values: NDArray[np.float64],
+    times: NDArray[np.float64],
+    noise: NDArray[np.float64],
+    good: NDArray[np.bool_],
+    gain: float,
+) -> tuple[NDArray[np.bool_], bool]:
+    """Differences that the likelihood leaves out, by the inverse of the whole covariance; and whether that is certain.
+
+    It is not where a fall of chi^2 lies so close to the limit, or to another one, that float32 may see it otherwise.
+    """
+    limit, left, certain = 20.25, good.copy(), True
+    step = np.diff(np.eye(len(values)), axis=0)
+    while left.sum() >= (3 if left.sum() == good.sum() else 4):
+        guess = first_guess(values, times, left)
+        covariance = step @ np.diag(noise) @ step.T + np.diag(guess / gain * np.diff(times))
+        inverse, lengths = np.linalg.inv(covariance[left][:, left]), np.diff(times)[left]
+        weights = inverse @ lengths
+        rest = np.diff(values)[left] - (weights @ np.diff(values)[left]) / (weights @ lengths) * lengths
+        falls = (inverse @ rest) ** 2 / (np.diag(inverse) - weights**2 / (weights @ lengths))
+        next_largest, largest = np.sort(falls)[-2:]
+        certain &= abs(largest - limit) > 0.01 * limit and (largest < limit or next_largest < 0.99 * largest)
+        if largest < limit:
+            break
+        left[np.flatnonzero(left)[falls.argmax()]] = False
+    return good & ~left, bool(certain)
+
+
+def broken_pixels(
+    shape: tuple[int, int], times: NDArray[np.float64], seed: int
+) -> tuple[Calibration, NDArray[np.uint16]]:
+    """Pixels that differ in everything, with counts and thresholds that no pixel should have."""
+    rng, third = np.random.default_rng(seed), (shape[0], shape[1] // 3)
+    ramp = np.concatenate([noisy_ramp(rng, times, third, rate) for rate in (0.5, 60.0, 3000.0)], axis=2)
+    broken = rng.random(ramp.shape) < 0.1
+    ramp[broken] = rng.choice([0, 1, 30000, 59999, 60000, 65534, 65535], broken.sum())
+    coefficients = np.zeros((6, *shape), np.float32)
+    for i, (mean, spread) in enumerate([(1, 0.02), (0, 1e-7), (0, 1e-12)], start=1):
+        coefficients[i] = rng.normal(mean, spread, shape)
+    thresholds = rng.choice([0, 1, 2100, 60000, 65535], shape, p=[0.02, 0.02, 0.06, 0.6, 0.3])
+    calibration = detector(
+        shape,
+        coefficients=coefficients,
+        saturation=thresholds.astype(np.float32),
+        gain=rng.uniform(0.5, 8, shape),
+        noise=rng.choice([0, 3, 30], shape),
+    )
+    return calibration, ramp
+
+
+@pytest.mark.parametrize(
+    ("without", "rejected"), [([], []), ([0, 4], [5, 6]), ([0, 1, 2, 4, 5, 6, 8], []), ([], range(8))]
+)
+@pytest.mark.parametrize(("stripes", "test"), [(1, JumpTest.NONE), (6, JumpTest.NONE), (1, JumpTest.LIKELIHOOD)])
+def test_every_pixel_is_fitted_as_if_it_were_alone_whatever_is_wrong_with_it(
+    processor: Processor, without: list[int], rejected: list[int], stripes: int, test: JumpTest
+) -> None:
+    shape, times = (2, 600), np.array([0.3, 1.0, 1.1, 4.0, 4.5, 6.0, 9.0, 9.2, 11.0])
+    calibration, ramp = broken_pixels(shape, times, stripes)
+    rng = np.random.default_rng(stripes)
+    columns = rng.normal(500, 20, (9, shape[1])).astype(np.float32)
+    rows = rng.normal(0, 9, (9, shape[0], stripes)).astype(np.float32)
+    use_read, use_difference = np.ones(9, np.bool_), np.ones(8, np.bool_)
+    use_read[without], use_difference[rejected] = False, False
+    fit = processor.fit(
+        ramp,
+        calibration,
+        times,
+        FitSettings(jump_test=test),
+        use_read=use_read,
+        use_difference=use_difference,
+        column_offset=columns,
+        row_offset=rows,
+    )
+    used = np.flatnonzero(use_read)
+    usable = np.array([use_difference[start:stop].all() for start, stop in pairwise(used)])
+    uncertain = 0
+    for y, x in np.ndindex(shape):
+        counts, gain = ramp[used, y, x], float(calibration.gain[y, x])
+        saturated = np.logical_or.accumulate(counts >= calibration.threshold[y, x])
+        live = ~saturated & (counts > 0)
+        good = usable & live[1:] & live[:-1]
+        level = counts - columns[used, x].astype(np.float64) - rows[used, y, x * stripes // shape[1]]
+        curve = np.polynomial.Polynomial([0, *calibration.terms[:, y, x].astype(np.float64)])
+        noise = np.maximum((float(calibration.read_noise[y, x]) * curve.deriv()(level)) ** 2, ROUNDING)
+        values, jumps, certain = curve(level), np.zeros(len(good), np.bool_), True
+        if test is JumpTest.LIKELIHOOD:
+            jumps, certain = jumps_of(values, times[used], noise, good, gain)
+        if not certain:
+            uncertain += 1
+            continue
+        good &= ~jumps
+        expected = Quality.SATURATED if saturated.any() else Quality.GOOD
+        expected |= Quality.AD_FLOOR if (counts == 0).any() else Quality.GOOD
+        expected |= Quality.JUMP_DET if jumps.any() else Quality.GOOD
+        expected |= Quality.GOOD if good.any() else Quality.DO_NOT_USE
+        assert fit.dq[y, x] & ~np.uint32(Quality.UNRELIABLE_SLOPE) == expected
+        assert fit.differences[y, x] == good.sum()
+        assert fit.time_s[y, x] == pytest.approx(np.diff(times[used])[good].sum(), rel=1e-6)
+        if good.any():
+            dense, guess = dense_likelihood(values, times[used], noise, good, gain)
+            sigma = np.sqrt(dense.rnoise + dense.poisson * guess)
+            # Counts that fall by thousands are far from the guess, which is not negative.
+            highest = np.abs(np.diff(values)[good]).max()
+            assert fit.rate[y, x] == pytest.approx(dense.rate, abs=1e-4 * sigma + 2e-7 * highest, rel=1e-6)
+            assert fit.var_rnoise[y, x] == pytest.approx(dense.rnoise, rel=1e-4)
+            assert fit.poisson[y, x] == pytest.approx(dense.poisson, rel=1e-4)
+            assert fit.chi2[y, x] == pytest.approx(dense.chi2, rel=1e-3, abs=1e-3 + 1e-6 * (dense.rate / sigma) ** 2)
+        else:
+            assert fit.rate[y, x] == fit.poisson[y, x] == fit.var_rnoise[y, x] == fit.chi2[y, x] == 0
+    assert uncertain < 60
+
+
+@pytest.mark.parametrize("estimator", list(Estimator))
+def test_offsets_that_are_no_numbers_cost_the_rates_of_their_pixels_alone(
+    processor: Processor, estimator: Estimator
+) -> None:
+    ramp = noisy_ramp(np.random.default_rng(1), cadence(8), (2, 6), 40.0)
+    columns, rows = np.zeros((8, 6), np.float32), np.zeros((8, 2, 3), np.float32)
+    columns[3, 1], columns[5, 2], rows[7, 1, 2] = np.nan, np.inf, np.nan
+    settings = FitSettings(estimator, fowler_reads=2)
+    fit = processor.fit(ramp, detector((2, 6)), cadence(8), settings, column_offset=columns, row_offset=rows)
+    sound = processor.fit(ramp, detector((2, 6)), cadence(8), settings)
+    lost = np.array([[False, True, True, False, False, False], [False, True, True, False, True, True]])
+    np.testing.assert_array_equal((fit.dq & Quality.DO_NOT_USE) != 0, lost)
+    for plane, of_sound in ((fit.rate, sound.rate), (fit.var_rnoise, sound.var_rnoise), (fit.chi2, sound.chi2)):
+        np.testing.assert_array_equal(plane, np.where(lost, 0, of_sound))
 
 
 def sparse(shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
