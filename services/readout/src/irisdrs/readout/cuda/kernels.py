@@ -215,8 +215,8 @@ def fit(
     scratch : tuple
         float32 (TILE_PLANES, used reads, threads), (SUMS, threads), uint8 (threads,), float32 (PIXEL_LINES, used
         reads, threads), int64 (used reads - 1,), float32 (powers, used reads): tile, sums, suspects, pixel, lines, and
-        `common_weights`. A
-        thread's own are apart from each other, and those of its neighbours beside them: so they are fetched together.
+        `common_weights`. A thread's own are apart from each other, and those of its neighbours beside them: so they
+        are fetched together.
     """
     x, y = cuda.grid(2)
     columns, row = planes.rate.shape[1], first_row + y

@@ -110,7 +110,7 @@ class Pixel(NamedTuple):
     good
         1 or 0.
     first, second, third
-        For whom the pixel is handed to.
+        Scratch of the functions that the pixel is handed to.
     """
 
     difference: NDArray[np.float32]
