@@ -90,7 +90,7 @@ def fold_rows(
     a1, a2, a3, a4, a5 = terms
     line, stripe_columns = np.empty(read.shape[1], np.float32), read.shape[1] // row_offset.shape[1]
     for y in range(start, stop):
-        fill_line(row_offset[y], stripe_columns, 0, line)
+        fill_line(row_offset[y], stripe_columns, line)
         for x in range(read.shape[1]):
             mean[y, x], comoment[y, x], number[y, x], flags[y, x] = fold_pixel(
                 read[y, x],
@@ -128,7 +128,7 @@ def first_rows(
     a1, a2, a3, a4, a5 = terms
     line, stripe_columns = np.empty(read.shape[1], np.float32), read.shape[1] // row_offset.shape[1]
     for y in range(start, stop):
-        fill_line(row_offset[y], stripe_columns, 0, line)
+        fill_line(row_offset[y], stripe_columns, line)
         for x in range(read.shape[1]):
             first[y, x] = linearised(
                 read[y, x], column_offset[x], line[x], a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x]
@@ -202,7 +202,7 @@ def fold_segment_rows(
     line, stripe_columns = np.empty(columns, np.float32), columns // row_offset.shape[1]
     limits = interval, least_moment, limit_sigma
     for y in range(start, stop):
-        fill_line(row_offset[y], stripe_columns, 0, line)
+        fill_line(row_offset[y], stripe_columns, line)
         if not even:  # arithmetic otherwise; looking factors up is no vector instruction, and goes ahead
             for x in range(columns):
                 for i in range(3):
@@ -284,7 +284,7 @@ def fold_sum_rows(
     above = np.zeros(columns, np.float32)
     line, stripe_columns = np.empty(columns, np.float32), columns // row_offset.shape[1]
     for y in range(start, stop):
-        fill_line(row_offset[y], stripe_columns, 0, line)
+        fill_line(row_offset[y], stripe_columns, line)
         for x in range(columns):
             above[x], number[y, x], flags[y, x] = fold_sum_pixel(
                 read[y, x],
