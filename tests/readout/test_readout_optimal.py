@@ -245,6 +245,27 @@ def test_a_saturated_ramp_has_the_rate_and_the_variance_of_the_reads_before(
 
 
 @pytest.mark.parametrize("weighting", [Weighting.OPTIMAL, Weighting.FIXSEN])
+def test_pixels_that_saturate_have_the_frame_of_a_ramp_that_ends_there_beside_others_that_do_not(
+    processor: Processor, weighting: Weighting
+) -> None:
+    times = clock(8)
+    reads = ramps(100.0, times, 900, 3)
+    cut = reads.copy()
+    for n in range(9):
+        cut[n:, :, n::9] = 65535
+    frame = fit(processor, times, cut, weighting)
+    too_short = np.broadcast_to(np.arange(100) % 9 < 2, frame.dq.shape)
+    np.testing.assert_array_equal((frame.dq & Quality.DO_NOT_USE) != 0, too_short)
+    for n in range(1, 9):
+        short = fit(processor, times[:n], reads[:n], weighting, times)
+        for name in ("data", "err", "var_poisson", "var_rnoise"):
+            found, expected = getattr(frame, name)[:, n::9], getattr(short, name)[:, n::9]
+            np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=f"{name}, {n} reads")
+    for plane in (frame.data, frame.err, frame.var_poisson, frame.var_rnoise):
+        np.testing.assert_array_equal(plane[:, ::9], 0)
+
+
+@pytest.mark.parametrize("weighting", [Weighting.OPTIMAL, Weighting.FIXSEN])
 def test_reads_that_never_came_cost_no_bias(processor: Processor, weighting: Weighting) -> None:
     planned = clock(40)
     used = np.delete(np.arange(40), [0, 7, 8, 25, 39])
