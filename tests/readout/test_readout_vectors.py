@@ -12,7 +12,7 @@ import pytest
 from numba import njit, typeof
 
 from irisdrs.readout.backend import Processor
-from irisdrs.readout.sampling import coadd, differences, fold, jumps, likelihood
+from irisdrs.readout.sampling import close, coadd, differences, fold, jumps, likelihood
 from irisdrs.readout.warming import warm_up
 
 READS, COLUMNS = 8, 64
@@ -42,7 +42,9 @@ def warm() -> None:
         (fold.fold_sum_rows, 5 + 1),
         (coadd.add_segment_rows, 8),
         (coadd.add_combination_rows, 8),
-        (coadd.close_rows, 8),
+        (close.close_rows, 8),
+        (close.close_segment_rows, 8 + 8),
+        (close.close_combination_rows, 8 + 8),
     ],
 )
 def test_kernels_that_stream_through_planes_are_vectorised(warm: None, kernel: Any, multiplications: int) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from irisdrs.readout.backend import Processor
-from irisdrs.readout.sampling.coadd import add_combination_rows, add_rows, add_segment_rows, close_rows
+from irisdrs.readout.sampling.close import close_combination_rows, close_linear_rows, close_rows, close_segment_rows
+from irisdrs.readout.sampling.coadd import add_combination_rows, add_rows, add_segment_rows
 from irisdrs.readout.sampling.fold import first_rows, fold_rows, fold_segment_rows, fold_sum_rows
 from irisdrs.readout.sampling.growth import grow_rows
 from irisdrs.readout.sampling.ramp_fit import fit_rows
@@ -28,6 +29,9 @@ def test_the_kernels_are_compiled_for_the_types_of_real_reads() -> None:
         add_segment_rows,
         add_combination_rows,
         close_rows,
+        close_linear_rows,
+        close_segment_rows,
+        close_combination_rows,
         fit_rows,
     )
     compiled = [len(kernel.signatures) for kernel in kernels]
@@ -46,7 +50,7 @@ def test_a_warm_process_compiles_nothing_for_its_first_frames(exposure: Any, tmp
     assert done.returncode == 0, done.stderr
     warm, after = json.loads(done.stdout.splitlines()[-1])
     assert warm == after
-    for kernel in ("ramp_fit.fit_rows", "fold.fold_rows", "fold.fold_sum_rows", "coadd.add_combination_rows"):
+    for kernel in ("ramp_fit.fit_rows", "fold.fold_rows", "fold.fold_sum_rows", "close.close_combination_rows"):
         assert warm[f"irisdrs.readout.sampling.{kernel}"] == 1
 
 

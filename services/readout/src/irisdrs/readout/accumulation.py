@@ -12,7 +12,22 @@ from numpy.typing import NDArray
 
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.sampling import cds, combination, fixsen, optimal, segments, single, utr
-from irisdrs.readout.sampling.coadd import add_combination_rows, add_rows, add_segment_rows
+from irisdrs.readout.sampling.close import (
+    FramePlanes,
+    Known,
+    close_combination_rows,
+    close_linear_rows,
+    close_segment_rows,
+)
+from irisdrs.readout.sampling.coadd import (
+    LinearFold,
+    SegmentFold,
+    SumFold,
+    SumPlanes,
+    add_combination_rows,
+    add_rows,
+    add_segment_rows,
+)
 from irisdrs.readout.sampling.fold import first_rows, fold_rows, fold_segment_rows, fold_sum_rows
 from irisdrs.readout.sampling.linearity import Terms
 from irisdrs.readout.sampling.mcds import Fowler
@@ -20,6 +35,7 @@ from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.readout.sampling.planes import Place, planes
 from irisdrs.readout.sampling.variance import poisson_factor, read_noise_factor
 from irisdrs.shared.identifiers import SamplingMode
+from irisdrs.shared.quality import Quality
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -35,7 +51,7 @@ Offsets = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass(slots=True)
 class Sums:
-    """Sums over the ramps of an exposure; what they mean is said in `add_rows`."""
+    """Sums over the ramps of an exposure; added up as `sampling.coadd` says."""
 
     signal: Plane
     weight: Plane
@@ -50,7 +66,7 @@ class Sums:
         (seen,) = planes(shape, 1, Place.SUMS + 4, np.uint8)
         return cls(signal, weight, poisson, rnoise, seen)
 
-    def planes(self) -> tuple[Plane, Plane, Plane, Plane, NDArray[np.uint8]]:
+    def planes(self) -> SumPlanes:
         """All of them, in the order that kernels take."""
         return self.signal, self.weight, self.poisson, self.rnoise, self.seen
 
@@ -59,8 +75,29 @@ class Sums:
         return Sums(*(plane[start:stop] for plane in self.planes()))  # type: ignore[arg-type]
 
 
-#: Adds the rows start to stop of a ramp to sums of these rows alone.
-Adder = Callable[[Sums, int, int], None]
+@dataclass(frozen=True, slots=True)
+class Adder:
+    """Adds rows of a ramp to the sums of its exposure, or closes them at once if it is the only ramp.
+
+    Attributes
+    ----------
+    adding, closing : callable
+        Kernels of `sampling.coadd` and of `sampling.close`.
+    ramp : LinearFold, SegmentFold or SumFold
+        As both take it.
+    """
+
+    adding: Callable[..., None]
+    closing: Callable[..., None]
+    ramp: LinearFold | SegmentFold | SumFold
+
+    def add(self, sums: Sums, start: int, stop: int) -> None:
+        """Add the rows `start` to `stop` to sums of these rows alone."""
+        self.adding(self.ramp, sums.planes(), start, stop)
+
+    def close(self, known: Known, flags: Quality, frame: FramePlanes, start: int, stop: int) -> None:
+        """Close these rows: every bit is what their sums would give. The frame may have the planes of the ramp."""
+        self.closing(self.ramp, known, np.uint32(flags), frame, start, stop)
 
 
 class Ramp(Protocol):
@@ -75,7 +112,7 @@ class Ramp(Protocol):
         ...
 
     def adder(self, calibration: Calibration, full_time_s: float, terms: Terms) -> Adder:
-        """What adds the ramp to the sums of its exposure; it stays as it is. `terms` are those of `add_rows`."""
+        """What adds the ramp to the sums of its exposure; it stays as it is. `terms` are those of `LinearFold`."""
         ...
 
 
@@ -183,9 +220,7 @@ class LinearRamp:
     def adder(self, calibration: Calibration, full_time_s: float, terms: Terms) -> Adder:
         """What adds the ramp to the sums of its exposure."""
         slope, table = self.slope, self.table(full_time_s)
-        return lambda sums, start, stop: add_rows(
-            slope, self.first, self.number, self.flags, table, terms, *sums.planes(), start, stop
-        )
+        return Adder(add_rows, close_linear_rows, LinearFold(slope, self.first, self.number, self.flags, table, terms))
 
     @property
     def slope(self) -> Plane:
@@ -193,7 +228,7 @@ class LinearRamp:
         return {SamplingMode.SINGLE: self.first, SamplingMode.CDS: self.mean}.get(self.mode, self.comoment)
 
     def table(self, full_time_s: float) -> NDArray[np.float32]:
-        """Factors by number of good reads for `add_rows`; float64 throughout, rounded once."""
+        """Factors by number of good reads for `LinearFold`; float64 throughout, rounded once."""
         times = np.array(self.times_s)
         table = np.zeros((5, len(times) + 1))
         if self.mode is SamplingMode.SINGLE:
@@ -275,20 +310,21 @@ class SegmentedRamp:
     def adder(self, calibration: Calibration, full_time_s: float, terms: Terms) -> Adder:
         """What adds the ramp to the sums of its exposure."""
         moments = np.stack(segments.moments(np.array(self.times_s))).astype(np.float32)
-        return lambda sums, start, stop: add_segment_rows(
-            self.first,
-            self.mean,
-            self.comoment,
-            self.closed_moment,
-            self.closed_shot,
-            self.begin,
-            self.flags,
-            moments,
-            np.float32(full_time_s),
-            terms,
-            *sums.planes(),
-            start,
-            stop,
+        return Adder(
+            add_segment_rows,
+            close_segment_rows,
+            SegmentFold(
+                self.first,
+                self.mean,
+                self.comoment,
+                self.closed_moment,
+                self.closed_shot,
+                self.begin,
+                self.flags,
+                moments,
+                np.float32(full_time_s),
+                terms,
+            ),
         )
 
 
@@ -338,22 +374,23 @@ class SummedRamp:
     def adder(self, calibration: Calibration, full_time_s: float, terms: Terms) -> Adder:
         """What adds the ramp to the sums of its exposure."""
         times, found = np.array(self.times_s), self.combinations()
-        return lambda sums, start, stop: add_combination_rows(
-            self.first,
-            self.sums,
-            self.number,
-            self.flags,
-            found.guess,
-            found.table,
-            (times - times[0]).astype(np.float32),
-            np.float32(full_time_s),
-            self.by_ratio,
-            calibration.gain,
-            calibration.read_noise,
-            terms,
-            *sums.planes(),
-            start,
-            stop,
+        return Adder(
+            add_combination_rows,
+            close_combination_rows,
+            SumFold(
+                self.first,
+                self.sums,
+                self.number,
+                self.flags,
+                found.guess,
+                found.table,
+                (times - times[0]).astype(np.float32),
+                np.float32(full_time_s),
+                self.by_ratio,
+                calibration.gain,
+                calibration.read_noise,
+                terms,
+            ),
         )
 
     @property

@@ -219,8 +219,8 @@ class Processor:
             return
         if state.sums is None:
             state.sums = Sums.alloc(state.calibration.gain.shape)
-        sums, add = state.sums, self._adder(state, ramp)
-        self._rows(len(sums.seen), lambda start, stop: add(sums.rows(start, stop), start, stop))
+        sums, adder = state.sums, self._adder(state, ramp)
+        self._rows(len(sums.seen), lambda start, stop: adder.add(sums.rows(start, stop), start, stop))
 
     def live(self, state: ExposureState, flags: Quality = Quality.GOOD, step: int = 1) -> RateFrame:
         """The frame of the reads so far: what `close` would give. Folding goes on as if nobody had asked.

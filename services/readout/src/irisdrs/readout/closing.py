@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 
 from irisdrs.readout.accumulation import Adder, Plane, Ramp, Rows, Sums
 from irisdrs.readout.calibration import Calibration
-from irisdrs.readout.sampling.coadd import close_rows
+from irisdrs.readout.sampling.close import Known, close_rows
 from irisdrs.readout.sampling.planes import Place, planes
 from irisdrs.shared.quality import Quality
-
-#: Rows of a ramp whose sums are made at a time: of 4096 columns they stay in the cache.
-_ROWS = 16
 
 
 def close_sums(
@@ -41,16 +38,18 @@ def close_sums(
         Science pixels with a saturated read.
     """
     dq, saturated = np.empty_like(calibration.dq), list[int]()
+    known, frame = _known(calibration), (*sums.planes()[:4], dq)
 
     def close(start: int, stop: int) -> None:
-        saturated.append(_close(sums.rows(start, stop), dq[start:stop], calibration, flags, start))
+        close_rows(sums.planes(), known, np.uint32(flags), frame, start, stop)
+        saturated.append(_saturated(sums, calibration, start, stop))
 
     rows(len(dq), close)
     return sums, dq, sum(saturated)
 
 
 def close_ramp(
-    rows: Rows, ramp: Ramp, add: Adder, calibration: Calibration, flags: Quality
+    rows: Rows, ramp: Ramp, adder: Adder, calibration: Calibration, flags: Quality
 ) -> tuple[Sums, NDArray[np.uint32], int]:
     """Close an exposure of one ramp: every bit is what `close_sums` makes of the sums that it is added to.
 
@@ -58,28 +57,20 @@ def close_ramp(
     ----------
     ramp : Ramp
         Its planes become those of the frame.
-    add : callable
-        From its `adder`.
+    adder : Adder
+        Of the ramp.
     rows, calibration, flags
         As in `close_sums`, and so is what is returned.
     """
-    frame, dq = _planes_of(ramp)
-    saturated = list[int]()
+    closed, dq = _planes_of(ramp)
+    known, frame, saturated = _known(calibration), (*closed.planes()[:4], dq), list[int]()
 
     def close(start: int, stop: int) -> None:
-        scratch = Sums.alloc((_ROWS, dq.shape[1]))
-        for top in range(start, stop, _ROWS):
-            bottom = min(top + _ROWS, stop)
-            sums = scratch.rows(0, bottom - top)
-            for plane in sums.planes():
-                plane[...] = 0
-            add(sums, top, bottom)
-            saturated.append(_close(sums, dq[top:bottom], calibration, flags, top))
-            for plane, closed in zip(frame.rows(top, bottom).planes()[:4], sums.planes()[:4], strict=True):
-                plane[...] = closed
+        adder.close(known, flags, frame, start, stop)
+        saturated.append(_saturated(closed, calibration, start, stop))
 
     rows(len(dq), close)
-    return frame, dq, sum(saturated)
+    return closed, dq, sum(saturated)
 
 
 def _planes_of(ramp: Ramp) -> tuple[Sums, NDArray[np.uint32]]:
@@ -97,20 +88,12 @@ def _planes_of(ramp: Ramp) -> tuple[Sums, NDArray[np.uint32]]:
     return Sums(signal, weight, poisson, rnoise, ramp.flags), dq.view(np.uint32)
 
 
-def _close(sums: Sums, dq: NDArray[np.uint32], calibration: Calibration, flags: Quality, start: int) -> int:
-    """Close the sums of the rows from `start` on, and fill their flags; the number of saturated science pixels."""
-    stop = start + len(dq)
-    np.bitwise_or(calibration.dq[start:stop], np.uint32(flags), out=dq)
-    close_rows(
-        calibration.gain[start:stop],
-        calibration.read_noise[start:stop],
-        sums.seen,
-        sums.signal,
-        sums.weight,
-        sums.poisson,
-        sums.rnoise,
-        dq,
-    )
+def _known(calibration: Calibration) -> Known:
+    return calibration.gain, calibration.read_noise, calibration.dq
+
+
+def _saturated(sums: Sums, calibration: Calibration, start: int, stop: int) -> int:
+    """Science pixels of the rows `start` to `stop` with a saturated read."""
     rows, columns = calibration.science
-    science = slice(max(rows.start - start, 0), max(min(stop, rows.stop) - start, 0))
+    science = slice(max(rows.start, start), max(min(rows.stop, stop), rows.start))
     return int(np.count_nonzero(sums.seen[science, columns] & np.uint8(Quality.SATURATED)))

@@ -2,6 +2,7 @@
 
 import tempfile
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,9 @@ _TIME = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def warm_up(backend: Backend) -> None:
-    """Take two small ramps all the way, through every kernel, and throw the frames away.
+    """Take small ramps all the way, through every kernel, and throw the frames away.
 
-    First as the service does, then with a jump test in the stream.
+    First as the service does, a ramp alone and two that are added up, then with a jump test in the stream.
     """
     flags = np.zeros(_SHAPE, np.uint32)
     ones = np.ones(_SHAPE, np.float32)
@@ -49,19 +50,22 @@ def warm_up(backend: Backend) -> None:
     header = read_header_of(_SHAPE)
     pixels, _ = decode_read(encode_read(np.full(_SHAPE, 5000, np.uint16), header), _SHAPE)
     room = Room(DEFAULT_BYTES, Path(tempfile.gettempdir()))  # in memory: it is 16 kB
-    for mode, exact_reads in ((SamplingMode.CDS, 2), (SamplingMode.UTR, 2), (SamplingMode.UTR, 0)):
-        sampling = Sampling(mode=mode, reads=2, ramps=2, read_time_s=1.0, shape=_SHAPE)
+    ways = ((SamplingMode.CDS, 2), (SamplingMode.UTR, 2), (SamplingMode.UTR, 0))
+    for (mode, exact_reads), ramps in product(ways, (1, 2)):
+        sampling = Sampling(mode=mode, reads=2, ramps=ramps, read_time_s=1.0, shape=_SHAPE)
         estimation = estimation_of(sampling, exact_reads)
         builder = begin_frame(backend, room, calibration, sampling, estimation, live_step=_LIVE_STEP)
-        for ramp in (1, 2):
-            for read in (1, 2):
-                builder.fold(ramp, pixels, float(read))
+        for ramp, read in product(range(1, ramps + 1), (1, 2)):
+            builder.fold(ramp, pixels, float(read))
         builder.live()
-        to_file(builder.close(), header, _TIME, 4, {}, estimation=estimation)
-    state = backend.open(calibration, SamplingMode.UTR, 1.0, FoldOptions(jump_sigma=5.0, grow_saturation=True))
-    for read in (1, 2):
-        backend.fold(state, pixels, float(read))
-    backend.close(state)
+        to_file(builder.close(), header, _TIME, 2 * ramps, {}, estimation=estimation)
+    for ramps in (1, 2):
+        state = backend.open(calibration, SamplingMode.UTR, 1.0, FoldOptions(jump_sigma=5.0, grow_saturation=True))
+        for _ in range(ramps):
+            backend.end_ramp(state)
+            for read in (1, 2):
+                backend.fold(state, pixels, float(read))
+        backend.close(state)
 
 
 def read_header_of(shape: tuple[int, int]) -> ReadHeader:

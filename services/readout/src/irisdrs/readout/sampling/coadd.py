@@ -1,4 +1,4 @@
-"""Add up the ramps of an exposure, each pixel weighted by its good time, and close the sums into a frame.
+"""Add up the ramps of an exposure, each pixel weighted by its good time; `close` makes a frame of the sums.
 
 A ramp's weight is the time between its first and last good read, in units of the full time: 1 for a ramp that is
 whole, so that a single whole ramp passes unchanged. A ramp with jumps has lost their intervals: its weight is the
@@ -7,6 +7,8 @@ rate, and the photon variance is that of the common rate of all ramps: the sum d
 Ramps are added in index order.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -14,7 +16,6 @@ from numpy.typing import NDArray
 from irisdrs.readout.sampling.linearity import Terms
 from irisdrs.readout.sampling.pixel_sums import (
     R_LIMITS,
-    close_pixel,
     combination_entry,
     combination_share,
     entry_before,
@@ -23,29 +24,17 @@ from irisdrs.readout.sampling.pixel_sums import (
 )
 from irisdrs.shared.quality import Quality
 
-_DO_NOT_USE = np.uint32(Quality.DO_NOT_USE)
 _SATURATED = np.uint8(Quality.SATURATED)
 
+Plane = NDArray[np.float32]
+#: Sums over ramps: signal, weight, Poisson and read-noise variance, and flags of all ramps; (rows, columns).
+SumPlanes = tuple[Plane, Plane, Plane, Plane, NDArray[np.uint8]]
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def add_rows(
-    slope: NDArray[np.float32],
-    first: NDArray[np.float32],
-    number: NDArray[np.uint16],
-    flags: NDArray[np.uint8],
-    table: NDArray[np.float32],
-    terms: Terms,
-    signal: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    poisson: NDArray[np.float32],
-    rnoise: NDArray[np.float32],
-    seen: NDArray[np.uint8],
-    start: int,
-    stop: int,
-) -> None:
-    """Add the rows `start` to `stop` of a ramp that `fold_rows` folded to sums of its exposure, in place.
 
-    Parameters
+class LinearFold(NamedTuple):
+    """What `fold_rows` leaves of a ramp, and what makes a rate of it.
+
+    Attributes
     ----------
     slope : float32 (rows, columns)
         What the sampling mode accumulates: the co-moment or the last difference.
@@ -60,11 +49,83 @@ def add_rows(
         of `slope` half of the ramp's signal; all 0 below two reads, which make no slope.
     terms : five of float32 (rows, columns)
         Linearity, with whose slope half-way up the ramp the read noise grows; of no rows, when it shall not.
-    signal, weight, poisson, rnoise : float32 (stop - start, columns)
-        Sums over ramps, of these rows alone.
-    seen : uint8 (stop - start, columns)
-        Flags of all ramps.
     """
+
+    slope: Plane
+    first: Plane
+    number: NDArray[np.uint16]
+    flags: NDArray[np.uint8]
+    table: Plane
+    terms: Terms
+
+
+class SegmentFold(NamedTuple):
+    """What `fold_segment_rows` leaves of a ramp, and what makes a rate of it.
+
+    Attributes
+    ----------
+    first, mean, comoment, closed_moment, closed_shot, begin, flags
+        Planes of the ramp.
+    moments : float32 (2, reads + 1)
+        T and P of the reads from each one to the last.
+    full_time_s : float32
+        Of a whole ramp, s.
+    terms
+        As in `LinearFold`.
+    """
+
+    first: Plane
+    mean: Plane
+    comoment: Plane
+    closed_moment: Plane
+    closed_shot: Plane
+    begin: NDArray[np.uint16]
+    flags: NDArray[np.uint8]
+    moments: Plane
+    full_time_s: np.float32
+    terms: Terms
+
+
+class SumFold(NamedTuple):
+    """What `fold_sum_rows` leaves of a ramp, and what makes a rate of it.
+
+    Attributes
+    ----------
+    first, sums, number, flags
+        Planes of the ramp.
+    guess, table
+        From `combination.Combinations`.
+    times : float32 (reads,)
+        Above that of the first read, s.
+    full_time_s : float32
+        Of a whole ramp, s.
+    by_ratio : bool
+        Whether entries are Fixsen's classes of signal to noise; else they are those of r.
+    gain, read_noise : float32 (rows, columns)
+        Electrons per DN; DN of one read.
+    terms
+        As in `LinearFold`.
+    """
+
+    first: Plane
+    sums: NDArray[np.float32]
+    number: NDArray[np.uint16]
+    flags: NDArray[np.uint8]
+    guess: NDArray[np.float32]
+    table: NDArray[np.float32]
+    times: NDArray[np.float32]
+    full_time_s: np.float32
+    by_ratio: bool
+    gain: Plane
+    read_noise: Plane
+    terms: Terms
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def add_rows(ramp: LinearFold, sums: SumPlanes, start: int, stop: int) -> None:
+    """Add the rows `start` to `stop` of a ramp to sums of its exposure, which have these rows alone, in place."""
+    slope, first, number, flags, table, terms = ramp
+    signal, weight, poisson, rnoise, seen = sums
     a1, a2, a3, a4, a5 = terms
     scaled = a1.shape[0] > 0
     for y in range(start, stop):
@@ -90,38 +151,10 @@ def add_rows(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def add_segment_rows(
-    first: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    comoment: NDArray[np.float32],
-    closed_moment: NDArray[np.float32],
-    closed_shot: NDArray[np.float32],
-    begin: NDArray[np.uint16],
-    flags: NDArray[np.uint8],
-    moments: NDArray[np.float32],
-    full_time_s: np.float32,
-    terms: Terms,
-    signal: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    poisson: NDArray[np.float32],
-    rnoise: NDArray[np.float32],
-    seen: NDArray[np.uint8],
-    start: int,
-    stop: int,
-) -> None:
-    """Add rows of a ramp that `fold_segment_rows` folded to sums of its exposure, in place.
-
-    Parameters
-    ----------
-    first, mean, comoment, closed_moment, closed_shot, begin, flags
-        Planes of the ramp.
-    moments : float32 (2, reads + 1)
-        T and P of the reads from each one to the last.
-    full_time_s : float32
-        Of a whole ramp, s.
-    terms, signal, weight, poisson, rnoise, seen
-        As in `add_rows`.
-    """
+def add_segment_rows(ramp: SegmentFold, sums: SumPlanes, start: int, stop: int) -> None:
+    """Add rows of a ramp as `add_rows` does."""
+    first, mean, comoment, closed_moment, closed_shot, begin, flags, moments, full_time_s, terms = ramp
+    signal, weight, poisson, rnoise, seen = sums
     a1, a2, a3, a4, a5 = terms
     scaled = a1.shape[0] > 0
     columns = comoment.shape[1]
@@ -157,63 +190,27 @@ def add_segment_rows(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def add_combination_rows(
-    first: NDArray[np.float32],
-    sums: NDArray[np.float32],
-    number: NDArray[np.uint16],
-    flags: NDArray[np.uint8],
-    guess: NDArray[np.float32],
-    table: NDArray[np.float32],
-    times: NDArray[np.float32],
-    full_time_s: np.float32,
-    by_ratio: bool,
-    gain: NDArray[np.float32],
-    read_noise: NDArray[np.float32],
-    terms: Terms,
-    signal: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    poisson: NDArray[np.float32],
-    rnoise: NDArray[np.float32],
-    seen: NDArray[np.uint8],
-    start: int,
-    stop: int,
-) -> None:
-    """Add rows of a ramp that `fold_sum_rows` folded to sums of its exposure, in place.
-
-    Parameters
-    ----------
-    first, sums, number, flags
-        Planes of the ramp.
-    guess, table
-        From `combination.Combinations`.
-    times : float32 (reads,)
-        Above that of the first read, s.
-    full_time_s : float32
-        Of a whole ramp, s.
-    by_ratio : bool
-        Whether entries are Fixsen's classes of signal to noise; else they are those of r.
-    gain, read_noise : float32 (rows, columns)
-        Electrons per DN; DN of one read.
-    terms, signal, weight, poisson, rnoise, seen
-        As in `add_rows`.
-    """
+def add_combination_rows(ramp: SumFold, sums: SumPlanes, start: int, stop: int) -> None:
+    """Add rows of a ramp as `add_rows` does."""
+    first, kept, number, flags, guess, table, times, full_time_s, by_ratio, gain, read_noise, terms = ramp
+    signal, weight, poisson, rnoise, seen = sums
     columns, whole = number.shape[1], len(times)
     duration, shares, entries = times[whole - 1], np.empty((5, columns), np.float32), np.empty(columns, np.uint8)
     w, share, photons, noise, growth = shares[0], shares[1], shares[2], shares[3], shares[4]
     for y in range(start, stop):
-        _guess_row(first, sums, guess[whole], duration, terms, share, growth, y)
+        _guess_row(first, kept, guess[whole], duration, terms, share, growth, y)
         find_entries(by_ratio, duration, whole, gain[y], read_noise[y], share, entries)
-        _combine_row(sums, table[whole], entries, duration, full_time_s, shares, y)
+        _combine_row(kept, table[whole], entries, duration, full_time_s, shares, y)
         for x in range(columns):
             n = number[y, x]
             if n < 2:
                 w[x] = share[x] = photons[x] = noise[x] = np.float32(0)
             elif n < whole:
-                rate, grown = _guess_pixel(first, sums, guess[n], times[n - 1], terms, y, x)
+                rate, grown = _guess_pixel(first, kept, guess[n], times[n - 1], terms, y, x)
                 entry = combination_entry(by_ratio, rate, times[n - 1], n, gain[y, x], read_noise[y, x])
                 best, factors = np.float32(0), table[n, entry]
-                for i in range(sums.shape[0]):
-                    best += factors[i] * sums[i, y, x]
+                for i in range(kept.shape[0]):
+                    best += factors[i] * kept[i, y, x]
                 w[x], share[x], photons[x], noise[x] = combination_share(
                     best, times[n - 1], full_time_s, factors[-2], factors[-1], grown
                 )
@@ -239,13 +236,22 @@ def _combine_row(
     w, share, photons, noise, growth = shares[0], shares[1], shares[2], shares[3], shares[4]
     count = sums.shape[0]
     for x in range(len(entry)):
-        share[x] = np.float32(0)
-    for i in range(count):
+        share[x], photons[x], noise[x] = np.float32(0), table[entry[x], count], table[entry[x], count + 1]
+    fours = count - count % 4
+    for i in range(0, fours, 4):
+        for x in range(len(entry)):
+            of, rate = entry[x], share[x]
+            rate += table[of, i] * sums[i, y, x]
+            rate += table[of, i + 1] * sums[i + 1, y, x]
+            rate += table[of, i + 2] * sums[i + 2, y, x]
+            rate += table[of, i + 3] * sums[i + 3, y, x]
+            share[x] = rate
+    for i in range(fours, count):
         for x in range(len(entry)):
             share[x] += table[entry[x], i] * sums[i, y, x]
     for x in range(len(entry)):
         w[x], share[x], photons[x], noise[x] = combination_share(
-            share[x], duration, full_time_s, table[entry[x], count], table[entry[x], count + 1], growth[x]
+            share[x], duration, full_time_s, photons[x], noise[x], growth[x]
         )
 
 
@@ -322,34 +328,3 @@ def _guess_pixel(
         return rate, np.float32(1)
     half = np.float32(0.5)
     return rate, noise_growth(first[y, x], rate * duration, half, a1[y, x], a2[y, x], a3[y, x], a4[y, x], a5[y, x])
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def close_rows(
-    gain: NDArray[np.float32],
-    read_noise: NDArray[np.float32],
-    seen: NDArray[np.uint8],
-    signal: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    poisson: NDArray[np.float32],
-    rnoise: NDArray[np.float32],
-    dq: NDArray[np.uint32],
-) -> None:
-    """Turn sums into a frame, in place: signal becomes the rate, weight its error, the others variances.
-
-    Parameters
-    ----------
-    gain : float32 (rows, columns)
-        Electrons per DN, positive.
-    read_noise : float32 (rows, columns)
-        Noise of one read, DN.
-    dq : uint32 (rows, columns)
-        Flags known before; takes those of the ramps, and DO_NOT_USE where no ramp gave a slope that is a number
-        (all planes are 0 there).
-    """
-    for y in range(signal.shape[0]):
-        for x in range(signal.shape[1]):
-            signal[y, x], weight[y, x], poisson[y, x], rnoise[y, x], usable = close_pixel(
-                gain[y, x], read_noise[y, x], signal[y, x], weight[y, x], poisson[y, x], rnoise[y, x]
-            )
-            dq[y, x] |= np.uint32(seen[y, x]) | (np.uint32(0) if usable else _DO_NOT_USE)

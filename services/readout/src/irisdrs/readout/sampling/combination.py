@@ -5,6 +5,7 @@ sum c_i tau_i = 1, tau_i = sum_k R_ik (t_k - t_0), for whatever reads were used.
 sums have the covariances A and B; the variance is least for c ~ (A + r B / dt)^-1 tau.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 
 from irisdrs.readout.sampling import fixsen, optimal
 
-#: Reads whose combinations are found at a time: what is computed on the way stays small.
-_BLOCK_READS = 64
+#: Reads whose combinations are found at a time: what is computed on the way stays in the cache.
+_BLOCK_READS = 32
 
 #: Variance that rounding the sums to float32 adds, in units of their read noise: keeps combinations of ramps that are
 #: cut short, whose sums are nearly alike, from cancelling digits that are not there.
@@ -22,7 +23,7 @@ _ROUNDING = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class Combinations:
-    """Tables by number of good reads n, for `add_combination_rows`.
+    """Tables by number of good reads n, for `coadd.SumFold`.
 
     Attributes
     ----------
@@ -65,9 +66,9 @@ def for_fixsen(sum_weights: NDArray[np.float64], times: NDArray[np.float64], who
     """
     lever, noise, photons = _moments(sum_weights, times)
     shortened = _best(lever, noise, photons, times, np.zeros(1))
-    coefficients = np.repeat(shortened, len(fixsen.POWERS), axis=1)
+    coefficients = np.repeat(shortened, len(fixsen.POWERS), axis=2)
     if whole and len(times) > 1:
-        coefficients[-1] = np.eye(len(fixsen.POWERS), lever.shape[1]) / lever[-1]
+        coefficients[:, -1] = (np.eye(len(fixsen.POWERS), lever.shape[1]) / lever[-1]).T
     return _tables(coefficients, noise, photons)
 
 
@@ -94,8 +95,8 @@ def _best(
     times: NDArray[np.float64],
     ratios: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Coefficients (reads, entries, sums) of least variance; 0 where there are fewer than two reads."""
-    found = np.zeros((len(times), len(ratios), lever.shape[1]))
+    """Coefficients (sums, reads, entries) of least variance; 0 where there are fewer than two reads."""
+    found = np.zeros((lever.shape[1], len(times), len(ratios)))
     if len(times) < 2:
         return found
     cadence = float(np.mean(np.diff(times)))
@@ -107,7 +108,7 @@ def _best(
         right = lever[reads].T[:, :, None]  # (sums, reads, 1)
         shot = (photons[reads] / cadence).transpose(1, 2, 0)[..., None]
         solved = _solved(softened[reads].transpose(1, 2, 0)[..., None] + ratios * shot, right)
-        found[reads] = np.moveaxis(solved / _product(solved, right), 0, -1)
+        found[:, reads] = solved / _product(solved, right)
     return found
 
 
@@ -137,7 +138,9 @@ def _solved(covariance: NDArray[np.float64], right: NDArray[np.float64]) -> NDAr
     return found
 
 
-def _product(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+def _product(
+    left: NDArray[np.float64], right: Sequence[NDArray[np.float64]] | NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Sum over the sums, the first axis, term by term."""
     total = left[0] * right[0]
     for i in range(1, len(left)):
@@ -148,11 +151,13 @@ def _product(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[n
 def _tables(
     coefficients: NDArray[np.float64], noise: NDArray[np.float64], photons: NDArray[np.float64]
 ) -> Combinations:
-    reads, entries, sums = coefficients.shape
-    table = np.zeros((reads + 1, entries, sums + 2))
-    table[1:, :, :sums] = coefficients
-    planes = np.moveaxis(coefficients, -1, 0)
-    for place, covariance in ((sums, photons), (sums + 1, noise)):
-        rows = covariance.transpose(1, 2, 0)[..., None]  # (sums, sums, reads, 1)
-        table[1:, :, place] = _product(planes, np.stack([_product(planes, row) for row in rows]))
-    return Combinations(table[:, 0, :sums].astype(np.float32), table.astype(np.float32))
+    sums, reads, entries = coefficients.shape
+    table = np.zeros((reads + 1, entries, sums + 2), np.float32)
+    table[1:, :, :sums] = coefficients.transpose(1, 2, 0)
+    for start in range(0, reads, _BLOCK_READS):
+        block = slice(start, start + _BLOCK_READS)
+        for place, covariance in ((sums, photons), (sums + 1, noise)):
+            rows = covariance[block].transpose(1, 2, 0)[..., None]  # (sums, sums, reads, 1)
+            beside = [_product(coefficients[:, block], row) for row in rows]
+            table[1:][block, :, place] = _product(coefficients[:, block], beside)
+    return Combinations(table[:, 0, :sums].copy(), table)
