@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from irisdrs.readout.accumulation import SummedRamp
 from irisdrs.readout.backend import Processor, RateFrame
 from irisdrs.readout.calibration import Calibration, calibrate_for
 from irisdrs.readout.sampling import combination, fixsen, optimal
@@ -294,3 +295,28 @@ def test_fixsens_sums_are_the_weighted_fit_of_each_ramp(processor: Processor) ->
 )
 def test_fixsens_powers_are_those_of_the_table(ratio: float, power: float) -> None:
     assert fixsen.POWERS[np.searchsorted(fixsen.RATIOS, ratio, "right")] == power
+
+
+@pytest.mark.parametrize("weighting", [Weighting.OPTIMAL, Weighting.FIXSEN])
+@pytest.mark.parametrize("late", [0, 1e-9, 0.3])
+def test_tables_are_found_with_the_first_read_and_used_if_reads_come_as_planned(
+    processor: Processor, weighting: Weighting, late: float
+) -> None:
+    planned = clock(8)
+    times = planned + late * (np.arange(8) == 5)
+    state = processor.open(
+        detector((4, 6)), Mode.UTR, float(planned[-1]), FoldOptions(weighting, tuple(planned.tolist()))
+    )
+    for time in times:
+        processor.fold(state, np.full((4, 6), 5000, np.uint16), float(time))
+    assert isinstance(state.ramp, SummedRamp)
+    found = state.ramp.combinations()
+    assert (found is state.ramp.prepared) == (late == 0)
+    weights = (optimal if weighting is Weighting.OPTIMAL else fixsen).sum_weights(planned)
+    rounded = weights.astype(np.float32).astype(np.float64)
+    if weighting is Weighting.OPTIMAL:
+        expected = combination.for_optimum(rounded, times)
+    else:
+        expected = combination.for_fixsen(rounded, times, whole=True)
+    assert found.table.tobytes() == expected.table.tobytes()
+    assert found.guess.tobytes() == expected.guess.tobytes()

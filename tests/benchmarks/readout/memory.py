@@ -1,7 +1,7 @@
 """Memory beyond references and reads."""
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ def memory_figures(processor: Processor, calibration: Calibration) -> list[Figur
     ]
 
 
-def fold(processor: Processor, state: ExposureState, reads: NDArray[np.uint16]) -> None:
+def fold(processor: Processor, state: ExposureState, reads: Iterable[NDArray[np.uint16]]) -> None:
     """Fold a ramp."""
     for k, read in enumerate(reads):
         processor.fold(state, read, (k + 1) * READ_TIME_S)

@@ -340,6 +340,7 @@ class SummedRamp:
     number: NDArray[np.uint16]
     flags: NDArray[np.uint8]
     times_s: list[float] = field(default_factory=list)
+    prepared: combination.Combinations | None = None
 
     @classmethod
     def alloc(cls, shape: tuple[int, int], planned: NDArray[np.float64], weighting: Weighting) -> "SummedRamp":
@@ -352,6 +353,7 @@ class SummedRamp:
     def fold(self, rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets) -> None:
         """Fold a read."""
         if len(self.times_s) == 1:
+            self.prepare()
             _take_first(rows, read, calibration, offsets, self.first)
         weights, terms = self.latest_weights(), tuple(calibration.terms)
         rows(
@@ -402,12 +404,21 @@ class SummedRamp:
         """Weights (sums,) of the latest read."""
         return self._of_reads(self.times_s[-1:])[:, 0].astype(np.float32)
 
+    def prepare(self) -> None:
+        """Find how the sums of the planned reads become a rate: after the last one somebody waits for the frame."""
+        self.prepared = self._combinations(self.planned.tolist())
+
     def combinations(self) -> combination.Combinations:
         """How the sums of the reads so far become a rate."""
-        times = np.array(self.times_s)
-        weights = self._of_reads(self.times_s).astype(np.float32).astype(np.float64)
+        if self.prepared is not None and self.times_s == self.planned.tolist():
+            return self.prepared
+        return self._combinations(self.times_s)
+
+    def _combinations(self, times_s: list[float]) -> combination.Combinations:
+        times = np.array(times_s)
+        weights = self._of_reads(times_s).astype(np.float32).astype(np.float64)
         if self.by_ratio:
-            whole = self._places(self.times_s)[[0, -1]].tolist() == [0, len(self.planned) - 1]
+            whole = self._places(times_s)[[0, -1]].tolist() == [0, len(self.planned) - 1]
             return combination.for_fixsen(weights, times, whole)
         return combination.for_optimum(weights, times)
 

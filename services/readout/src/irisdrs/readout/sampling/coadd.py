@@ -31,6 +31,10 @@ Plane = NDArray[np.float32]
 SumPlanes = tuple[Plane, Plane, Plane, Plane, NDArray[np.uint8]]
 
 
+#: Sums that are weighted at once, from coefficients that are fetched one by one for each pixel.
+_AT_ONCE = 4
+
+
 class LinearFold(NamedTuple):
     """What `fold_rows` leaves of a ramp, and what makes a rate of it.
 
@@ -201,7 +205,10 @@ def add_combination_rows(ramp: SumFold, sums: SumPlanes, start: int, stop: int) 
         _guess_row(first, kept, guess[whole], duration, terms, share, growth, y)
         find_entries(by_ratio, duration, whole, gain[y], read_noise[y], share, entries)
         _combine_row(kept, table[whole], entries, duration, full_time_s, shares, y)
+        shortest = np.uint16(whole)
         for x in range(columns):
+            shortest = min(shortest, number[y, x])
+        for x in range(columns if shortest < whole else 0):
             n = number[y, x]
             if n < 2:
                 w[x] = share[x] = photons[x] = noise[x] = np.float32(0)
@@ -235,18 +242,18 @@ def _combine_row(
     """What the pixels of a row add if all their reads are good: fill the first four of `shares`; the last is growth."""
     w, share, photons, noise, growth = shares[0], shares[1], shares[2], shares[3], shares[4]
     count = sums.shape[0]
-    for x in range(len(entry)):
-        share[x], photons[x], noise[x] = np.float32(0), table[entry[x], count], table[entry[x], count + 1]
-    fours = count - count % 4
-    for i in range(0, fours, 4):
+    if count >= _AT_ONCE:
         for x in range(len(entry)):
-            of, rate = entry[x], share[x]
-            rate += table[of, i] * sums[i, y, x]
-            rate += table[of, i + 1] * sums[i + 1, y, x]
-            rate += table[of, i + 2] * sums[i + 2, y, x]
-            rate += table[of, i + 3] * sums[i + 3, y, x]
-            share[x] = rate
-    for i in range(fours, count):
+            of, rate = entry[x], np.float32(0)
+            rate += table[of, 0] * sums[0, y, x]
+            rate += table[of, 1] * sums[1, y, x]
+            rate += table[of, 2] * sums[2, y, x]
+            rate += table[of, 3] * sums[3, y, x]
+            share[x], photons[x], noise[x] = rate, table[of, count], table[of, count + 1]
+    else:
+        for x in range(len(entry)):
+            share[x], photons[x], noise[x] = np.float32(0), table[entry[x], count], table[entry[x], count + 1]
+    for i in range(_AT_ONCE if count >= _AT_ONCE else 0, count):
         for x in range(len(entry)):
             share[x] += table[entry[x], i] * sums[i, y, x]
     for x in range(len(entry)):
