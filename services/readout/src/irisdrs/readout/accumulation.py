@@ -21,6 +21,7 @@ from irisdrs.readout.sampling.close import (
 )
 from irisdrs.readout.sampling.coadd import (
     LinearFold,
+    Plane,
     SegmentFold,
     SumFold,
     SumPlanes,
@@ -45,7 +46,9 @@ P = TypeVar("P", bound="DataclassInstance")
 #: Runs work(start, stop) for all rows, in bands.
 Rows = Callable[[int, Callable[[int, int], object]], None]
 
-Plane = NDArray[np.float32]
+#: Planned reads up to which tables are found with the first read: 12 MB. More may have been announced than ever come.
+_PREPARED_READS = 2000
+
 Offsets = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -406,7 +409,8 @@ class SummedRamp:
 
     def prepare(self) -> None:
         """Find how the sums of the planned reads become a rate: after the last one somebody waits for the frame."""
-        self.prepared = self._combinations(self.planned.tolist())
+        if len(self.planned) <= _PREPARED_READS:
+            self.prepared = self._combinations(self.planned.tolist())
 
     def combinations(self) -> combination.Combinations:
         """How the sums of the reads so far become a rate."""

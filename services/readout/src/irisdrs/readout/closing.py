@@ -8,9 +8,10 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
-from irisdrs.readout.accumulation import Adder, Plane, Ramp, Rows, Sums
+from irisdrs.readout.accumulation import Adder, Ramp, Rows, Sums
 from irisdrs.readout.calibration import Calibration
 from irisdrs.readout.sampling.close import Known, close_rows
+from irisdrs.readout.sampling.coadd import Plane
 from irisdrs.readout.sampling.planes import Place, planes
 from irisdrs.shared.quality import Quality
 

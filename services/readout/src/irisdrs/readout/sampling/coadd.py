@@ -205,10 +205,8 @@ def add_combination_rows(ramp: SumFold, sums: SumPlanes, start: int, stop: int) 
         _guess_row(first, kept, guess[whole], duration, terms, share, growth, y)
         find_entries(by_ratio, duration, whole, gain[y], read_noise[y], share, entries)
         _combine_row(kept, table[whole], entries, duration, full_time_s, shares, y)
-        shortest = np.uint16(whole)
-        for x in range(columns):
-            shortest = min(shortest, number[y, x])
-        for x in range(columns if shortest < whole else 0):
+        shortest = number[y].min()
+        for x in range(columns if shortest < max(whole, 2) else 0):
             n = number[y, x]
             if n < 2:
                 w[x] = share[x] = photons[x] = noise[x] = np.float32(0)
