@@ -17,6 +17,9 @@ from irisdrs.shared.data.read_header import ReadHeader
 from irisdrs.shared.errors import Fatal, ReadConflict
 from irisdrs.shared.identifiers import SamplingMode
 
+#: What a ramp is.
+_RAMP = "an image of (integrations,) reads, rows, columns"
+
 
 def open_exposure(files: Sequence[Path], read_time_s: float | None = None, resets: Sequence[str] = ()) -> ExposureReads:
     """The reads of an exposure.
@@ -41,7 +44,10 @@ def open_exposure(files: Sequence[Path], read_time_s: float | None = None, reset
     if len(files) == 1 and files[0].is_file() and _is_ramp(files[0]):
         return of_ramp(timed(open_ramp(files[0]), read_time_s, resets))
     if read_time_s is not None or resets:
-        raise Fatal("Reads of IRIS know their times.", remedy="Leave out --read-time and --reset-time.")
+        raise Fatal(
+            f"Times are for one ramp alone, {_RAMP}; reads of IRIS know theirs.",
+            remedy="Give one such file, or leave out --read-time and --reset-time.",
+        )
     return _of_reads(files)
 
 
@@ -104,7 +110,7 @@ def _headers(files: Sequence[Path]) -> list[_Read]:
         raise Fatal("There is no FITS file in what you gave.", remedy="Name reads, or a folder that holds them.")
     found = []
     for path in paths:
-        with about(path):
+        with about(path, f"Give reads of IRIS, or one ramp alone, {_RAMP}."):
             found.append(_Read(path, read_header(path)))
     return found
 

@@ -126,7 +126,7 @@ class ExposureReads:
                     k = int(np.argmax(wrong))
                     raise Fatal(
                         f"The times of the reads of ramp {number} {what}: reads {max(k, 1)} and {k + 1} end "
-                        f"{times[max(k - 1, 0)]} s and {times[k]} s after the reset.",
+                        f"{times[max(k - 1, 0)]:.12g} s and {times[k]:.12g} s after the reset.",
                         remedy="Look at the headers; of a ramp in one file --read-time goes before them.",
                     )
 

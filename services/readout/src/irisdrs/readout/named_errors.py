@@ -8,9 +8,9 @@ from irisdrs.shared.errors import Fatal
 
 
 @contextmanager
-def about(path: Path) -> Iterator[None]:
-    """Put a file's name before whatever is wrong with it."""
+def about(path: Path, remedy: str = "Is it the right file?") -> Iterator[None]:
+    """Put a file's name before whatever is wrong with it, and a remedy behind it if it has none."""
     try:
         yield
     except Fatal as error:
-        raise type(error)(f"{path}: {error.message}", remedy=error.remedy or "Is it the right file?") from error
+        raise type(error)(f"{path}: {error.message.rstrip('.')}.", remedy=error.remedy or remedy) from error

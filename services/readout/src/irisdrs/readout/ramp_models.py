@@ -58,12 +58,17 @@ def of_ramp(ramp: RampModel) -> ExposureReads:
     Raises
     ------
     Fatal
-        If it has no times, or they do not increase.
+        If it has no times, all are missing, or they do not increase.
     """
     shape = _shape(ramp)
     if not ramp.hasattr("read_times"):
         raise Fatal(
             "The ramp has no times of its reads.", remedy="Give the time from one read to the next: --read-time."
+        )
+    if np.isnan(ramp.read_times).all():
+        raise Fatal(
+            "All reads of the ramp are missing: none has a time.",
+            remedy="Correct READTIMES, or remove it and give --read-time.",
         )
     meta = ramp.meta
     resets = ramp.reset_times if ramp.hasattr("reset_times") else np.array([0.0] + [np.nan] * (shape[0] - 1))

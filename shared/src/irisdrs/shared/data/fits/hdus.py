@@ -64,12 +64,12 @@ def _check_plain(stream: BinaryIO) -> None:
             )
 
 
-def check_size(last: Any, size: int) -> None:
+def check_size(last: Any, size: int, name: str = "The file") -> None:
     """Compare the size of the file with where its last HDU should end."""
     info = last.fileinfo()
     if size != info["datLoc"] + info["datSpan"]:
         raise CorruptObject(
-            f"The file has {size} bytes, its headers say {info['datLoc'] + info['datSpan']}.",
+            f"{name} has {size} bytes, its headers say {info['datLoc'] + info['datSpan']}.",
             remedy="Copy it anew: it is cut short or damaged.",
         )
 

@@ -39,7 +39,7 @@ def open_ramp(source: Path) -> RampModel:
     """
     with readable(f"the ramp {source}"), opened(source, disable_image_compression=True) as (hdus, size):
         image = _ramp_image(hdus, source)
-        check_size(hdus[-1], size)
+        check_size(hdus[-1], size, str(source))
         if hdus[0].header.get("DATAMODL") != RampModel.__name__ or "READTIMES" not in hdus or "ASDF" not in hdus:
             return _foreign(hdus, image, source)
     return open_model(source, RampModel)
@@ -108,11 +108,12 @@ def _times(times: Any, shape: tuple[int, ...], source: Path) -> NDArray[np.float
             f"{source} has times of {found.shape}, and {shape} integrations and reads.",
             remedy="Correct READTIMES, or remove it and give --read-time.",
         )
+    unit = times.header.get("BUNIT", "s")
     try:
-        factor = units.Unit(times.header.get("BUNIT", "s")).to(units.s)
+        factor = units.Unit(unit).to(units.s)
     except (ValueError, TypeError, units.UnitConversionError) as error:
         raise CorruptObject(
-            f"The unit of the times in {source} is none of time: {error}.", remedy="Correct BUNIT: s or ms."
+            f"The unit of the times in {source} is none of time: {unit!r}.", remedy="Correct BUNIT: s or ms."
         ) from error
     return np.asarray(np.broadcast_to(found, shape) * factor, np.float64)
 
