@@ -135,6 +135,8 @@ def test_a_foreign_ramp_needs_few_words_and_says_what_was_not_done(tmp_path: Pat
         with open_model(output, RawFrameModel) as model:
             assert (model.meta.cal_step.linearity, model.meta.cal_step.ramp_fit) == ("SKIPPED", "COMPLETE")
             assert (np.asarray(model.dq) == Quality.AD_FLOOR).all(), "the first read is at the floor of a converter"
+    told = run("fit", ramp, *FOREIGN, "--output", tmp_path / "told.fits")
+    assert all(told.stderr.splitlines()), "no empty line, where a terminal has a bar"
 
 
 def test_the_worked_example_of_the_documentation(tmp_path: Path) -> None:
@@ -199,8 +201,8 @@ def test_nothing_is_overwritten_and_wrong_usage_says_so(tmp_path: Path) -> None:
     for command in (("fit", ramp, *FOREIGN), ("pack", ramp, "--read-time", "1")):
         assert "is there already" in str(run(*command, "--output", output).exception)
     assert output.read_text() == "precious"
-    nowhere = run("fit", ramp, *FOREIGN, "--output", tmp_path / "no" / "folder.fits")
-    assert "cannot be written" in str(nowhere.exception)
+    nowhere = run("fit", tmp_path, "--output", tmp_path / "no" / "folder.fits")
+    assert "There is no folder" in str(nowhere.exception), "said before a file is read"
     for wrong in (("--mode", "FOWLER"), ("--estimator", "best"), ("--group-reads", "0"), ("--mask", "absent.fits")):
         assert run("fit", ramp, *wrong, "--output", tmp_path / "never.fits").exit_code == 2
     assert not (tmp_path / "never.fits").exists()
@@ -254,6 +256,7 @@ def test_bad_input_ends_the_command_with_1_and_the_reason(tmp_path: Path) -> Non
         ([ramp, *FOREIGN, "--estimator", "optimal", "--jumps", "likelihood"], "no jump test"),
         ([short, *FOREIGN], "headers say"),
         ([halves, *FOREIGN], "no whole numbers"),
+        ([ramp, halves, *FOREIGN[2:]], "or one ramp alone"),
     ]
     for arguments, reason in cases:
         result = run("fit", *arguments, "--output", tmp_path / "never.fits")

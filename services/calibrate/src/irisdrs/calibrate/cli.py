@@ -65,7 +65,7 @@ def run(
     library = Library(overrides, crds_path, context)
     console = Console(stderr=True)
     rows = []
-    with Progress(console=console, transient=True, disable=as_json) as progress:
+    with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as progress:
         for path in progress.track(raw, description="Reducing"):
             try:
                 product, reduced = reduce_file(path, library, output)

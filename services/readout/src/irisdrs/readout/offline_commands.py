@@ -178,7 +178,7 @@ def fit(
     console = Console(stderr=True)
     with (
         compiling.saying_so(console.print),
-        Progress(console=console, transient=True, disable=as_json) as progress,
+        Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as progress,
     ):
         task = progress.add_task("reads", total=reads_used(exposure, choices))
         arrays = sample(processor, exposure, calibration, choices, lambda: progress.advance(task))
@@ -211,15 +211,17 @@ def pack(
 
 
 def check_absent(output: Path) -> None:
-    """Refuse to overwrite anything.
+    """Refuse to overwrite anything, and to compute for a file that has no folder.
 
     Raises
     ------
     Fatal
-        If there is something of that name.
+        If there is something of that name, or no folder for it.
     """
     if output.exists():
         raise Fatal(f"{output} is there already.", remedy="Remove it, or name another file with --output.")
+    if not output.parent.is_dir():
+        raise Fatal(f"There is no folder {output.parent}.", remedy="Make it, or name another file with --output.")
 
 
 def write_new(output: Path, data: bytes) -> None:

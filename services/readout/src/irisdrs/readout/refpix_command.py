@@ -83,7 +83,8 @@ def refpix(
     if mask is not None:
         given["mask"] = mask
     calibration = calibration_of(given, found[0].exposure, REFERENCE_PIXEL_BORDER)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("reads", total=sum(dark.exposure.number for dark in found))
         training = train(found, calibration, samples, half_width, lambda: progress.advance(task))
     with _model(found, training, detector, useafter) as model:
