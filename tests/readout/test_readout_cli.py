@@ -321,7 +321,7 @@ def test_summed_ramps_are_counts_with_the_time_that_each_pixel_collected_them_in
 
 def test_the_help_has_examples() -> None:
     shown = run("fit", "--help").output
-    for words in ("iris readout fit reads/", "--reject-intervals", "--read-time", "foreign"):
+    for words in ("iris readout fit reads/", "--reject-intervals", "--read-time", "foreign", "bad pixels"):
         assert words in shown
 
 

@@ -35,7 +35,6 @@ Files = Annotated[
         help="Reads of one exposure, folders that hold them, or one ramp file", exists=True, metavar="FILES"
     ),
 ]
-File = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, rich_help_panel="References")]
 ReadTime = Annotated[
     float | None,
     typer.Option("--read-time", help="Seconds from one read to the next, for a ramp whose file does not say"),
@@ -83,9 +82,28 @@ def fit(
     maximum: Annotated[float | None, typer.Option(help="Largest value of the tables to use")] = None,
     read_time: ReadTime = None,
     reset_time: ResetTime = None,
-    nonlincoeff: File = None,
-    saturation: File = None,
-    mask: File = None,
+    nonlincoeff: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Linearity coefficients: a_0 to a_5, or five planes of iris_readout",
+            rich_help_panel="References",
+        ),
+    ] = None,
+    saturation: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Count from which on a pixel is saturated, DN",
+            rich_help_panel="References",
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Flags of bad pixels, as in DQ", rich_help_panel="References"),
+    ] = None,
     gain: Annotated[
         str | None, typer.Option(help="File, or a number: electrons per DN", rich_help_panel="References")
     ] = None,
