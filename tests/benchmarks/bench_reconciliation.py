@@ -123,7 +123,13 @@ class ListedStore:
         return self.plans[key.rpartition("/")[2].removesuffix(".json")].model_dump_json().encode()
 
     async def put(
-        self, key: str, data: bytes, *, media_type: str = "", metadata: Mapping[str, str] | None = None
+        self,
+        key: str,
+        data: bytes,
+        *,
+        media_type: str = "",
+        metadata: Mapping[str, str] | None = None,
+        contested: bool = False,
     ) -> Put:
         """Nothing is put here."""
         raise NotImplementedError

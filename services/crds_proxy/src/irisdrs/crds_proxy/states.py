@@ -86,7 +86,7 @@ class States:
         if problem := _problem(change, self._changes[-1] if self._changes else None, self._files):
             raise ValueError(problem)
         data = _CHANGE.dump_json(change, indent=1)
-        put = await self._store.put(state_key(change.number), data, media_type=JSON)
+        put = await self._store.put(state_key(change.number), data, media_type=JSON, contested=True)
         # An answer that got lost on its way lets a store say that the object is there: it may be this one.
         return put.created or put.stored.ref.sha256 == hashlib.sha256(data).hexdigest()
 

@@ -161,7 +161,7 @@ class DeadLetters:
         data = decision.model_dump_json(indent=1).encode()
         async with self._places:
             for key in map(partial(_key, decision.letter.id), itertools.count(1)):
-                if key not in taken and (await self._store.put(key, data, media_type=JSON)).created:
+                if key not in taken and (await self._store.put(key, data, media_type=JSON, contested=True)).created:
                     self._known[key] = decision
                     return
 

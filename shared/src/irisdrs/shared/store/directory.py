@@ -54,16 +54,22 @@ class DirectoryStore:
         self._uploads.mkdir(parents=True, exist_ok=True)
 
     async def put(
-        self, key: str, data: bytes, *, media_type: str = FITS, metadata: Mapping[str, str] | None = None
+        self,
+        key: str,
+        data: bytes,
+        *,
+        media_type: str = FITS,
+        metadata: Mapping[str, str] | None = None,
+        contested: bool = False,
     ) -> Put:
         """Write an object unless the key exists; then adopt what is there."""
-        return await asyncio.to_thread(self._put, key, data, media_type, metadata or {})
+        return await asyncio.to_thread(self._put, key, data, media_type, metadata or {}, contested)
 
     async def put_file(
         self, key: str, path: Path, *, media_type: str = FITS, metadata: Mapping[str, str] | None = None
     ) -> Put:
         """Like `put`, with a local file: the object is that file where links allow it, so it becomes read-only."""
-        return await asyncio.to_thread(self._put, key, path, media_type, metadata or {})
+        return await asyncio.to_thread(self._put, key, path, media_type, metadata or {}, False)
 
     async def head(self, key: str) -> StoredObject | None:
         """Facts of an object, or None when there is none."""
@@ -88,14 +94,16 @@ class DirectoryStore:
         check_key(key)
         return self._root / key
 
-    def _put(self, key: str, content: bytes | Path, media_type: str, metadata: Mapping[str, str]) -> Put:
+    def _put(
+        self, key: str, content: bytes | Path, media_type: str, metadata: Mapping[str, str], contested: bool
+    ) -> Put:
         path = self._path(key)
         check_metadata(metadata)
         if path.exists():
             return self._adopt(key, None)
         try:
             linked = self._link(key, path, content, media_type, metadata) if isinstance(content, Path) else None
-            return linked or self._write(key, path, content, media_type, metadata)
+            return linked or self._write(key, path, content, media_type, metadata, contested)
         except OSError as error:
             if error.errno in _AWAY:
                 raise Outage(
@@ -123,7 +131,15 @@ class DirectoryStore:
         self._remember(key, _stamp(path), ref.sha256)
         return Put(StoredObject(ref, dict(metadata)), created=True)
 
-    def _write(self, key: str, path: Path, content: bytes | Path, media_type: str, metadata: Mapping[str, str]) -> Put:
+    def _write(
+        self,
+        key: str,
+        path: Path,
+        content: bytes | Path,
+        media_type: str,
+        metadata: Mapping[str, str],
+        contested: bool,
+    ) -> Put:
         handle, name = tempfile.mkstemp(dir=self._uploads)
         upload = Path(name)
         try:
@@ -136,7 +152,7 @@ class DirectoryStore:
             try:
                 os.link(upload, path)
             except FileExistsError:
-                return self._adopt(key, sha256)
+                return self._adopt(key, None if contested else sha256)
             _sync_directory(path.parent)
             self._remember(key, _stamp(path), ref.sha256)
             return Put(StoredObject(ref, dict(metadata)), created=True)
@@ -144,6 +160,7 @@ class DirectoryStore:
             upload.unlink()
 
     def _adopt(self, key: str, sha256: str | None) -> Put:
+        """What is there; it should have this SHA-256, if one is given."""
         stored = self._head(key)
         if stored is None:
             raise Outage(f"{key} was there and is gone.", remedy="Does somebody delete objects from the store?")

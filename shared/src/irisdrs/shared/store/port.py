@@ -53,9 +53,25 @@ class Store(Protocol):
     """Objects by key. Two implementations: a directory, and S3."""
 
     async def put(
-        self, key: str, data: bytes, *, media_type: str = FITS, metadata: Mapping[str, str] | None = None
+        self,
+        key: str,
+        data: bytes,
+        *,
+        media_type: str = FITS,
+        metadata: Mapping[str, str] | None = None,
+        contested: bool = False,
     ) -> Put:
         """Write an object unless the key exists; then adopt what is there.
+
+        Parameters
+        ----------
+        key : str
+        data : bytes
+        media_type : str
+        metadata : mapping, optional
+        contested : bool
+            Others may want the key for something else, and the first one has it. If not, other bytes under the key
+            are an error, which is logged: the same job makes the same bytes.
 
         Raises
         ------

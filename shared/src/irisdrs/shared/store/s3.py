@@ -99,16 +99,22 @@ class S3Store:
         self._bucket.close()
 
     async def put(
-        self, key: str, data: bytes, *, media_type: str = FITS, metadata: Mapping[str, str] | None = None
+        self,
+        key: str,
+        data: bytes,
+        *,
+        media_type: str = FITS,
+        metadata: Mapping[str, str] | None = None,
+        contested: bool = False,
     ) -> Put:
         """Write an object unless the key exists; then adopt what is there."""
-        return await self._in_thread(self._put, key, data, media_type, metadata or {})
+        return await self._in_thread(self._put, key, data, media_type, metadata or {}, contested)
 
     async def put_file(
         self, key: str, path: Path, *, media_type: str = FITS, metadata: Mapping[str, str] | None = None
     ) -> Put:
         """Like `put`, with a local file, which is never in memory as a whole."""
-        return await self._in_thread(self._put, key, path, media_type, metadata or {})
+        return await self._in_thread(self._put, key, path, media_type, metadata or {}, False)
 
     async def head(self, key: str) -> StoredObject | None:
         """Facts of an object, or None when there is none."""
@@ -157,7 +163,9 @@ class S3Store:
                 remedy="Use an S3 server that has conditional writes.",
             )
 
-    def _put(self, key: str, content: bytes | Path, media_type: str, metadata: Mapping[str, str]) -> Put:
+    def _put(
+        self, key: str, content: bytes | Path, media_type: str, metadata: Mapping[str, str], contested: bool
+    ) -> Put:
         check_key(key)
         check_metadata(metadata)
         sha256, size = _measured(content)
@@ -172,8 +180,8 @@ class S3Store:
             except NoAnswer:  # a server may refuse a body before it has come, and hang up
                 if (found := self._head(key)) is None:
                     raise
-                return _adopted(ref, found)
-        return _adopted(ref, self._head(key))
+                return _adopted(ref, found, contested)
+        return _adopted(ref, self._head(key), contested)
 
     def _head(self, key: str) -> StoredObject | None:
         check_key(key)
@@ -286,11 +294,11 @@ def _key(variable: str, value: SecretStr | None) -> str:
     return value.get_secret_value()
 
 
-def _adopted(ref: ObjectRef, stored: StoredObject | None) -> Put:
+def _adopted(ref: ObjectRef, stored: StoredObject | None, contested: bool) -> Put:
     """What is said of a put whose key was there."""
     if stored is None:
         raise Outage(f"{ref.key} was there and is gone.", remedy="Does somebody delete objects from the store?")
-    if stored.ref.sha256 != ref.sha256:
+    if stored.ref.sha256 != ref.sha256 and not contested:
         _log.error(
             "same key, other bytes: adopted what is there", key=ref.key, stored=stored.ref.sha256, put=ref.sha256
         )

@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from irisdrs.shared.errors import CorruptObject
 from irisdrs.shared.store.port import JSON, METADATA_MAX_BYTES, ObjectRef, Store
@@ -67,6 +68,11 @@ class StoreContract:
         assert len({put.stored.ref.sha256 for put in puts}) == 1
         winner = next(put for put in puts if put.created)
         assert await store.get(winner.stored.ref)
+
+    async def test_that_another_has_a_contested_key_is_no_error(self, store: Store) -> None:
+        with capture_logs() as logs:
+            await asyncio.gather(*(store.put(KEY, f"writer {n}".encode(), contested=True) for n in range(16)))
+        assert not [line for line in logs if line["log_level"] == "error"]
 
     async def test_refuses_bytes_that_are_not_the_announced_ones(self, store: Store) -> None:
         ref = (await store.put(KEY, b"pixels")).stored.ref
