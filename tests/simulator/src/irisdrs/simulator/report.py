@@ -1,7 +1,6 @@
 """What a night came to: products, latencies, and the error against the truth."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -76,17 +75,16 @@ class Report:
         return sum(not is_read(name) for name in self.verdict.found)
 
     @property
-    def photometry_error_median(self) -> float:
-        """Signed median of flux / true flux - 1 over all measured stars of all images."""
+    def photometry_error_median(self) -> float | None:
+        """Signed median of flux / true flux - 1 over all measured stars of all images; None where there is no star."""
         errors = np.concatenate([m.flux_error for m in self.measurements.values()] or [np.empty(0)])
-        return float(np.median(errors)) if len(errors) else math.nan
+        return float(np.median(errors)) if len(errors) else None
 
     @property
     def good(self) -> bool:
-        """Nothing lost, nothing twice, and the photometry right."""
-        return (
-            not (self.verdict.lost or self.verdict.duplicated) and abs(self.photometry_error_median) < TOLERATED_ERROR
-        )
+        """Nothing lost, nothing twice, and the photometry right: that of at least one star."""
+        error = self.photometry_error_median
+        return not (self.verdict.lost or self.verdict.duplicated) and error is not None and abs(error) < TOLERATED_ERROR
 
     def write(self, path: Path) -> None:
         """Write the report as JSON."""
@@ -126,7 +124,11 @@ class Report:
         if self.latencies.loop_lag:
             name, lag_s = max(self.latencies.loop_lag.items(), key=lambda item: item[1])
             console.print(f"event loop late: worst {lag_s * 1e3:.0f} ms ({name})")
-        console.print(f"photometry: median flux / true flux - 1 = {self.photometry_error_median:+.5f}")
+        error = self.photometry_error_median
+        if error is None:
+            console.print("[red]photometry[/]: no star could be measured; frames with a larger --size have some")
+        else:
+            console.print(f"photometry: median flux / true flux - 1 = {error:+.5f}")
         for name in self.verdict.lost:
             console.print(f"[red]lost[/]: {name}")
         for name in self.verdict.duplicated:
