@@ -92,6 +92,29 @@ def test_a_ramp_that_is_closed_at_once_gives_the_bits_of_its_sums(
     assert (frame.dq & Quality.HOT).any()
 
 
+@pytest.mark.parametrize("weighting", [Weighting.OPTIMAL, Weighting.FIXSEN])
+@pytest.mark.parametrize("live", [False, True])
+def test_a_ramp_of_one_read_adds_nothing_even_where_it_overflows(
+    processor: Processor, weighting: Weighting, live: bool
+) -> None:
+    shape = (3, 8)
+    coefficients = np.zeros((6, *shape), np.float32)
+    coefficients[1], coefficients[5, :, ::2] = 1, 1e18  # x^5 is no number from some 10 000 DN on
+    calibration, seen = detector(shape, coefficients=coefficients), ramp(1, shape) // 100
+    states = [
+        processor.open(calibration, Mode.UTR, float(np.ptp(TIMES)), FoldOptions(weighting, PLANNED, linearity_noise=on))
+        for on in (False, False, True, True)
+    ]
+    for state in states:
+        for time, read in zip(TIMES, seen, strict=True):
+            processor.fold(state, read, float(time))
+        processor.end_ramp(state)
+    for state in states[1::2]:
+        processor.fold(state, np.full(shape, 50_000, np.uint16), float(TIMES[0]))
+    for alone, further in zip(states[::2], states[1::2], strict=True):
+        same_bits(processor.live(further) if live else processor.close(further), processor.close(alone))
+
+
 @pytest.mark.parametrize(("mode", "options", "further"), FOLDS)
 def test_the_frame_takes_the_memory_of_its_only_ramp(
     processor: Processor, mode: Mode, options: FoldOptions, further: int
@@ -102,7 +125,7 @@ def test_the_frame_takes_the_memory_of_its_only_ramp(
     frame = processor.close(state)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # Beside what is said: the sums of 16 rows for each of two threads, and tables.
+    # Beside what is said: tables, kernels that are loaded, and a byte for each pixel of the bands that are counted.
     assert peak / (shape[0] * shape[1]) < further + 4
     for one, other in combinations([getattr(frame, name) for name in PLANES], 2):
         assert not np.shares_memory(one, other)
