@@ -299,7 +299,7 @@ def test_fixsens_powers_are_those_of_the_table(ratio: float, power: float) -> No
 
 @pytest.mark.parametrize("weighting", [Weighting.OPTIMAL, Weighting.FIXSEN])
 @pytest.mark.parametrize("late", [0, 1e-9, 0.3])
-def test_tables_are_found_with_the_first_read_and_used_if_reads_come_as_planned(
+def test_tables_are_found_before_the_ramp_and_used_if_reads_come_as_planned(
     processor: Processor, weighting: Weighting, late: float
 ) -> None:
     planned = clock(8)

@@ -21,7 +21,6 @@ from irisdrs.readout.sampling.close import (
 )
 from irisdrs.readout.sampling.coadd import (
     LinearFold,
-    Plane,
     SegmentFold,
     SumFold,
     SumPlanes,
@@ -46,9 +45,7 @@ P = TypeVar("P", bound="DataclassInstance")
 #: Runs work(start, stop) for all rows, in bands.
 Rows = Callable[[int, Callable[[int, int], object]], None]
 
-#: Planned reads up to which tables are found with the first read: 12 MB. More may have been announced than ever come.
-_PREPARED_READS = 2000
-
+Plane = NDArray[np.float32]
 Offsets = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -338,25 +335,26 @@ class SummedRamp:
     planned: NDArray[np.float64]
     weighting: Weighting
     weights: NDArray[np.float64]
+    prepared: combination.Combinations
     first: Plane
     sums: NDArray[np.float32]
     number: NDArray[np.uint16]
     flags: NDArray[np.uint8]
     times_s: list[float] = field(default_factory=list)
-    prepared: combination.Combinations | None = None
 
     @classmethod
     def alloc(cls, shape: tuple[int, int], planned: NDArray[np.float64], weighting: Weighting) -> "SummedRamp":
         """Planes of no read, for a ramp with these times of its reads."""
         weights = (optimal if weighting is Weighting.OPTIMAL else fixsen).sum_weights(planned)
+        # After the last read somebody waits for the frame: if all come as planned, this is done.
+        prepared = _combinations(weighting, weights, planned, whole=True)
         (first,) = planes(shape, 1, Place.RAMP)
         sums = np.zeros((len(weights), *shape), np.float32)  # one after another: they need no places
-        return cls(planned, weighting, weights, first, sums, *_numbers_and_flags(shape, Place.RAMP + 1))
+        return cls(planned, weighting, weights, prepared, first, sums, *_numbers_and_flags(shape, Place.RAMP + 1))
 
     def fold(self, rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets) -> None:
         """Fold a read."""
         if len(self.times_s) == 1:
-            self.prepare()
             _take_first(rows, read, calibration, offsets, self.first)
         weights, terms = self.latest_weights(), tuple(calibration.terms)
         rows(
@@ -405,34 +403,29 @@ class SummedRamp:
 
     def latest_weights(self) -> NDArray[np.float32]:
         """Weights (sums,) of the latest read."""
-        return self._of_reads(self.times_s[-1:])[:, 0].astype(np.float32)
-
-    def prepare(self) -> None:
-        """Find how the sums of the planned reads become a rate: after the last one somebody waits for the frame."""
-        if len(self.planned) <= _PREPARED_READS:
-            self.prepared = self._combinations(self.planned.tolist())
+        return self.weights[:, self._places(self.times_s[-1:])[0]].astype(np.float32)
 
     def combinations(self) -> combination.Combinations:
         """How the sums of the reads so far become a rate."""
-        if self.prepared is not None and self.times_s == self.planned.tolist():
+        if self.times_s == self.planned.tolist():
             return self.prepared
-        return self._combinations(self.times_s)
-
-    def _combinations(self, times_s: list[float]) -> combination.Combinations:
-        times = np.array(times_s)
-        weights = self._of_reads(times_s).astype(np.float32).astype(np.float64)
-        if self.by_ratio:
-            whole = self._places(times_s)[[0, -1]].tolist() == [0, len(self.planned) - 1]
-            return combination.for_fixsen(weights, times, whole)
-        return combination.for_optimum(weights, times)
-
-    def _of_reads(self, times_s: list[float]) -> NDArray[np.float64]:
-        """Weights (sums, reads) of reads at these times: those of the planned read that is nearest in time."""
-        return self.weights[:, self._places(times_s)]
+        places = self._places(self.times_s)
+        whole = places[[0, -1]].tolist() == [0, len(self.planned) - 1]
+        return _combinations(self.weighting, self.weights[:, places], np.array(self.times_s), whole=whole)
 
     def _places(self, times_s: list[float]) -> NDArray[np.int64]:
-        """Of every read at these times, which planned one is nearest in time."""
+        """Of every read at these times, which planned one is nearest in time: it has its weights."""
         return np.asarray(np.abs(np.array(times_s)[:, None] - self.planned).argmin(axis=1))
+
+
+def _combinations(
+    weighting: Weighting, weights: NDArray[np.float64], times: NDArray[np.float64], *, whole: bool
+) -> combination.Combinations:
+    """How sums with these weights (sums, reads) become a rate; `whole` as in `combination.for_fixsen`."""
+    rounded = weights.astype(np.float32).astype(np.float64)  # as they are when reads are folded
+    if weighting is Weighting.FIXSEN:
+        return combination.for_fixsen(rounded, times, whole)
+    return combination.for_optimum(rounded, times)
 
 
 def _numbers_and_flags(shape: tuple[int, int], place: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:

@@ -33,7 +33,7 @@ def close_sums(
     Returns
     -------
     sums : Sums
-        Rate, its error, and both variances, in the order of `close_rows`.
+        Rate, its error, and both variances, in the order of `FramePlanes`.
     dq : uint32 (rows, columns)
     saturated : int
         Science pixels with a saturated read.

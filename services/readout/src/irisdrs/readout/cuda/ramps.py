@@ -68,8 +68,6 @@ def fold(
     elif isinstance(ramp, SegmentedRamp):
         _fold_segments(run, ramp, times, begun, references)
     elif isinstance(ramp, SummedRamp):
-        if fresh:
-            ramp.prepare()
         weights = run.send("weights", ramp.latest_weights())
         run(kernels.fold_sums, *begun, weights, fresh, ramp.first, ramp.sums, ramp.number, ramp.flags)
     else:

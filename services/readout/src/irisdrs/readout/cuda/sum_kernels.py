@@ -1,4 +1,4 @@
-"""The kernels that end ramps and exposures: one for each loop of `sampling.coadd`, as those of `kernels`."""
+"""The kernels that end ramps and exposures, one for each loop of `sampling.coadd` and `close`, as in `kernels`."""
 
 from typing import Any
 

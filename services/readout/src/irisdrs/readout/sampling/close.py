@@ -23,7 +23,6 @@ from irisdrs.shared.quality import Quality
 
 _DO_NOT_USE = np.uint32(Quality.DO_NOT_USE)
 
-
 #: Electrons per DN (positive), DN of one read, and flags that are known before: all (rows, columns).
 Known = tuple[Plane, Plane, NDArray[np.uint32]]
 #: What becomes the frame: rate, its error, Poisson and read-noise variance, and flags: those known, those of the ramps,

@@ -1,7 +1,7 @@
 """What the end of a ramp, and of an exposure, does to one pixel: functions of scalars, as those of `pixel`.
 
-The loops of `coadd` call them for the processor, the kernels of `cuda` for graphics processors; what they mean is said
-in `coadd`.
+The loops of `coadd` and `close` call them for the processor, the kernels of `cuda` for graphics processors; what they
+mean is said there.
 """
 
 import math
@@ -111,7 +111,7 @@ def combination_entry(
     gain: np.float32,
     read_noise: np.float32,
 ) -> int:
-    """Which combination suits a pixel with this rate (DN/s) over `number` reads: as in `add_combination_rows`."""
+    """Which combination suits a pixel with this rate (DN/s) over `number` reads: an entry of `coadd.SumFold`."""
     if by_ratio:
         return entry_of_ratio(rate * duration * gain, read_noise * gain)
     cadence = duration / np.float32(number - 1)
