@@ -36,6 +36,7 @@ from irisdrs.readout.cuda.device import Device
 from irisdrs.readout.estimation import EXACT_READS, estimation_of
 from irisdrs.readout.fitting import Estimator, FitSettings
 from irisdrs.readout.ring import Room
+from irisdrs.readout.sampling import optimal
 from irisdrs.readout.sampling.options import FoldOptions
 from irisdrs.shared.errors import Fatal
 from irisdrs.shared.identifiers import SamplingMode as Mode
@@ -179,6 +180,21 @@ def test_a_window_is_folded_as_it_lies_on_the_detector(backend: CudaBackend, pro
     calibration, case = CALIBRATION.cut(Window.at((3, 5), (7, 11))), CASES["least-squares"]
     frame = backend.close(fold_ramps(backend, calibration, case, ramps=1))
     assert differences(frame, processor.close(fold_ramps(processor, calibration, case, ramps=1))) == []
+
+
+def test_weights_of_reads_stay_on_the_host_in_a_window_of_their_shape(
+    backend: CudaBackend, processor: Processor
+) -> None:
+    case = CASES["optimal"]
+    calibration = CALIBRATION.cut(Window.at((5, 6), (optimal.SUMS, len(case.times_s))))
+    frames = []
+    for chosen in (backend, processor):
+        state = chosen.open(calibration, case.mode, 5.0, case.options)
+        for time_s, read in zip(case.times_s[:-1], ramp_of(calibration.gain.shape, case.times_s, 1), strict=False):
+            chosen.fold(state, read, time_s)
+        frames.append((chosen.live(state, step=2), chosen.close(state)))
+    for found, expected in zip(*frames, strict=True):
+        assert differences(found, expected) == []
 
 
 def test_an_exposure_without_a_read_has_an_empty_frame(backend: CudaBackend, processor: Processor) -> None:

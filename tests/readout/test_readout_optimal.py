@@ -310,8 +310,8 @@ def test_tables_are_found_before_the_ramp_and_used_if_reads_come_as_planned(
     for time in times:
         processor.fold(state, np.full((4, 6), 5000, np.uint16), float(time))
     assert isinstance(state.ramp, SummedRamp)
-    found = state.ramp.combinations()
-    assert (found is state.ramp.prepared) == (late == 0)
+    found = state.ramp.plan.combinations(state.ramp.times_s)
+    assert (found is state.ramp.plan.whole) == (late == 0)
     weights = (optimal if weighting is Weighting.OPTIMAL else fixsen).sum_weights(planned)
     rounded = weights.astype(np.float32).astype(np.float64)
     if weighting is Weighting.OPTIMAL:
@@ -320,3 +320,15 @@ def test_tables_are_found_before_the_ramp_and_used_if_reads_come_as_planned(
         expected = combination.for_fixsen(rounded, times, whole=True)
     assert found.table.tobytes() == expected.table.tobytes()
     assert found.guess.tobytes() == expected.guess.tobytes()
+
+
+def test_weights_of_reads_are_no_plane_of_pixels(processor: Processor) -> None:
+    shape, planned = (optimal.SUMS, 8), clock(8)  # a frame with the rows and columns of the weights
+    state = processor.open(
+        detector(shape), Mode.UTR, float(np.ptp(planned)), FoldOptions(Weighting.OPTIMAL, tuple(planned.tolist()))
+    )
+    for time, read in zip(planned[:6], ramps(3000, planned, 400, 1)[:6, :, :8], strict=True):
+        processor.fold(state, np.ascontiguousarray(read), float(time))
+    live, thinned = processor.live(state), processor.live(state, step=2)
+    assert live.data.all()
+    np.testing.assert_array_equal(thinned.data, live.data[::2, ::2])

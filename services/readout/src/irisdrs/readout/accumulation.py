@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irisdrs.readout.calibration import Calibration
-from irisdrs.readout.sampling import cds, combination, fixsen, optimal, segments, single, utr
+from irisdrs.readout.sampling import cds, segments, single, utr
 from irisdrs.readout.sampling.close import (
     FramePlanes,
     Known,
@@ -33,6 +33,7 @@ from irisdrs.readout.sampling.linearity import Terms
 from irisdrs.readout.sampling.mcds import Fowler
 from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.readout.sampling.planes import Place, planes
+from irisdrs.readout.sampling.sum_plan import SumPlan
 from irisdrs.readout.sampling.variance import poisson_factor, read_noise_factor
 from irisdrs.shared.identifiers import SamplingMode
 from irisdrs.shared.quality import Quality
@@ -163,7 +164,7 @@ def begin_ramp(shape: tuple[int, int], mode: SamplingMode, options: FoldOptions)
     if mode is SamplingMode.UTR and options.jump_sigma > 0:
         return SegmentedRamp.alloc(shape, options.jump_sigma)
     if mode is SamplingMode.UTR and options.weighting is not Weighting.LEAST_SQUARES:
-        return SummedRamp.alloc(shape, planned, options.weighting)
+        return SummedRamp.alloc(shape, SumPlan.of(planned, options.weighting))
     return LinearRamp.alloc(
         shape, mode, Fowler.planned(planned, options.group_reads) if mode is SamplingMode.MCDS else utr
     )
@@ -332,10 +333,7 @@ class SegmentedRamp:
 class SummedRamp:
     """Planes of `fold_sum_rows`: 7 bytes a pixel and 4 for each sum."""
 
-    planned: NDArray[np.float64]
-    weighting: Weighting
-    weights: NDArray[np.float64]
-    prepared: combination.Combinations
+    plan: SumPlan
     first: Plane
     sums: NDArray[np.float32]
     number: NDArray[np.uint16]
@@ -343,20 +341,17 @@ class SummedRamp:
     times_s: list[float] = field(default_factory=list)
 
     @classmethod
-    def alloc(cls, shape: tuple[int, int], planned: NDArray[np.float64], weighting: Weighting) -> "SummedRamp":
-        """Planes of no read, for a ramp with these times of its reads."""
-        weights = (optimal if weighting is Weighting.OPTIMAL else fixsen).sum_weights(planned)
-        # After the last read somebody waits for the frame: if all come as planned, this is done.
-        prepared = _combinations(weighting, weights, planned, whole=True)
+    def alloc(cls, shape: tuple[int, int], plan: SumPlan) -> "SummedRamp":
+        """Planes of no read."""
         (first,) = planes(shape, 1, Place.RAMP)
-        sums = np.zeros((len(weights), *shape), np.float32)  # one after another: they need no places
-        return cls(planned, weighting, weights, prepared, first, sums, *_numbers_and_flags(shape, Place.RAMP + 1))
+        sums = np.zeros((len(plan.weights), *shape), np.float32)  # one after another: they need no places
+        return cls(plan, first, sums, *_numbers_and_flags(shape, Place.RAMP + 1))
 
     def fold(self, rows: Rows, read: NDArray[np.uint16], calibration: Calibration, offsets: Offsets) -> None:
         """Fold a read."""
         if len(self.times_s) == 1:
             _take_first(rows, read, calibration, offsets, self.first)
-        weights, terms = self.latest_weights(), tuple(calibration.terms)
+        weights, terms = self.plan.weights_at(self.times_s[-1]), tuple(calibration.terms)
         rows(
             read.shape[0],
             lambda start, stop: fold_sum_rows(
@@ -376,7 +371,7 @@ class SummedRamp:
 
     def adder(self, calibration: Calibration, full_time_s: float, terms: Terms) -> Adder:
         """What adds the ramp to the sums of its exposure."""
-        times, found = np.array(self.times_s), self.combinations()
+        times, found = np.array(self.times_s), self.plan.combinations(self.times_s)
         return Adder(
             add_combination_rows,
             close_combination_rows,
@@ -389,43 +384,12 @@ class SummedRamp:
                 found.table,
                 (times - times[0]).astype(np.float32),
                 np.float32(full_time_s),
-                self.by_ratio,
+                self.plan.by_ratio,
                 calibration.gain,
                 calibration.read_noise,
                 terms,
             ),
         )
-
-    @property
-    def by_ratio(self) -> bool:
-        """Whether combinations are chosen by the ratio of signal to noise."""
-        return self.weighting is Weighting.FIXSEN
-
-    def latest_weights(self) -> NDArray[np.float32]:
-        """Weights (sums,) of the latest read."""
-        return self.weights[:, self._places(self.times_s[-1:])[0]].astype(np.float32)
-
-    def combinations(self) -> combination.Combinations:
-        """How the sums of the reads so far become a rate."""
-        if self.times_s == self.planned.tolist():
-            return self.prepared
-        places = self._places(self.times_s)
-        whole = places[[0, -1]].tolist() == [0, len(self.planned) - 1]
-        return _combinations(self.weighting, self.weights[:, places], np.array(self.times_s), whole=whole)
-
-    def _places(self, times_s: list[float]) -> NDArray[np.int64]:
-        """Of every read at these times, which planned one is nearest in time: it has its weights."""
-        return np.asarray(np.abs(np.array(times_s)[:, None] - self.planned).argmin(axis=1))
-
-
-def _combinations(
-    weighting: Weighting, weights: NDArray[np.float64], times: NDArray[np.float64], *, whole: bool
-) -> combination.Combinations:
-    """How sums with these weights (sums, reads) become a rate; `whole` as in `combination.for_fixsen`."""
-    rounded = weights.astype(np.float32).astype(np.float64)  # as they are when reads are folded
-    if weighting is Weighting.FIXSEN:
-        return combination.for_fixsen(rounded, times, whole)
-    return combination.for_optimum(rounded, times)
 
 
 def _numbers_and_flags(shape: tuple[int, int], place: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:

@@ -68,7 +68,7 @@ def fold(
     elif isinstance(ramp, SegmentedRamp):
         _fold_segments(run, ramp, times, begun, references)
     elif isinstance(ramp, SummedRamp):
-        weights = run.send("weights", ramp.latest_weights())
+        weights = run.send("weights", ramp.plan.weights_at(ramp.times_s[-1]))
         run(kernels.fold_sums, *begun, weights, fresh, ramp.first, ramp.sums, ramp.number, ramp.flags)
     else:
         raise TypeError(f"no kernel folds into {type(ramp).__name__}")
@@ -115,7 +115,7 @@ def add(
         moments = run.send("moments", np.stack(segments.moments(times), axis=1).astype(np.float32))
         run(sum_kernels.add_segments, *planes, moments, np.float32(full_time_s), *grown)
     elif isinstance(ramp, SummedRamp):
-        found = ramp.combinations()
+        found = ramp.plan.combinations(ramp.times_s)
         tables = run.send("guess", found.guess), run.send("table", found.table)
         duration = run.send("times", (times - times[0]).astype(np.float32))
         folded = ramp.first, ramp.sums, ramp.number, ramp.flags
@@ -126,7 +126,7 @@ def add(
             *tables,
             duration,
             np.float32(full_time_s),
-            ramp.by_ratio,
+            ramp.plan.by_ratio,
             *noise,
             *grown,
         )
