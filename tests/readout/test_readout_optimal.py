@@ -17,6 +17,7 @@ from irisdrs.readout.sampling.coadd import find_entries
 from irisdrs.readout.sampling.optimal import ENTRIES, R_MAX, R_MIN
 from irisdrs.readout.sampling.options import FoldOptions, Weighting
 from irisdrs.readout.sampling.pixel_sums import R_LIMITS, entry_of_r
+from irisdrs.readout.sampling.sum_plan import SumPlan
 from irisdrs.shared.identifiers import SamplingMode as Mode
 from irisdrs.shared.quality import Quality
 
@@ -189,6 +190,11 @@ def test_the_sums_of_an_hour_of_reads_need_no_matrix_of_all_of_them() -> None:
     weights = optimal.sum_weights(clock(5000))
     assert weights.shape == (optimal.SUMS, 5000)
     np.testing.assert_allclose(weights[:, 1:] @ weights[:, 1:].T, np.eye(optimal.SUMS), atol=1e-9)
+
+
+def test_tables_of_far_more_reads_than_may_come_are_not_found_before_the_ramp() -> None:
+    assert SumPlan.of(clock(2000), Weighting.OPTIMAL).whole is not None
+    assert SumPlan.of(clock(65535), Weighting.OPTIMAL).whole is None
 
 
 @pytest.mark.parametrize("n", [30, 100])

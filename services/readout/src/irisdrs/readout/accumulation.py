@@ -21,6 +21,7 @@ from irisdrs.readout.sampling.close import (
 )
 from irisdrs.readout.sampling.coadd import (
     LinearFold,
+    Plane,
     SegmentFold,
     SumFold,
     SumPlanes,
@@ -46,7 +47,6 @@ P = TypeVar("P", bound="DataclassInstance")
 #: Runs work(start, stop) for all rows, in bands.
 Rows = Callable[[int, Callable[[int, int], object]], None]
 
-Plane = NDArray[np.float32]
 Offsets = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 

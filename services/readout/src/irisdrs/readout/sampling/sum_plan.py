@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from irisdrs.readout.sampling import combination, fixsen, optimal
 from irisdrs.readout.sampling.options import Weighting
 
+#: Planned reads up to which tables are found before the ramp: 12 MB. Far more may be announced than ever come.
+_PREPARED_READS = 2000
+
 
 @dataclass(frozen=True, slots=True)
 class SumPlan:
@@ -23,20 +26,22 @@ class SumPlan:
     weighting : Weighting
         FIXSEN or OPTIMAL.
     weights : float64 (sums, reads)
-    whole : Combinations
-        Of a ramp whose reads have all come as planned. After the last one somebody waits for the frame.
+    whole : Combinations, optional
+        Of a ramp whose reads have all come as planned. After the last one somebody waits for the frame. None of ramps
+        that are too long to find it before.
     """
 
     times: NDArray[np.float64]
     weighting: Weighting
     weights: NDArray[np.float64]
-    whole: combination.Combinations
+    whole: combination.Combinations | None
 
     @classmethod
     def of(cls, times: NDArray[np.float64], weighting: Weighting) -> "SumPlan":
         """The plan for reads at these times."""
         weights = (optimal if weighting is Weighting.OPTIMAL else fixsen).sum_weights(times)
-        return cls(times, weighting, weights, _combinations(weighting, weights, times, whole=True))
+        short = len(times) <= _PREPARED_READS
+        return cls(times, weighting, weights, _combinations(weighting, weights, times, whole=True) if short else None)
 
     @property
     def by_ratio(self) -> bool:
@@ -49,7 +54,7 @@ class SumPlan:
 
     def combinations(self, times_s: list[float]) -> combination.Combinations:
         """How the sums of reads at these times become a rate."""
-        if times_s == self.times.tolist():
+        if self.whole is not None and times_s == self.times.tolist():
             return self.whole
         places = self._places(times_s)
         whole = places[[0, -1]].tolist() == [0, len(self.times) - 1]
