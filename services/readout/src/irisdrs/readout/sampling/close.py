@@ -5,9 +5,9 @@ memory twice.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from irisdrs.readout.compilation import kernel
 from irisdrs.readout.sampling.coadd import (
     LinearFold,
     Plane,
@@ -30,7 +30,7 @@ Known = tuple[Plane, Plane, NDArray[np.uint32]]
 FramePlanes = tuple[Plane, Plane, Plane, Plane, NDArray[np.uint32]]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def close_rows(sums: SumPlanes, known: Known, flags: np.uint32, frame: FramePlanes, start: int, stop: int) -> None:
     """Turn the rows `start` to `stop` of sums into those of a frame.
 
@@ -47,7 +47,7 @@ def close_rows(sums: SumPlanes, known: Known, flags: np.uint32, frame: FramePlan
         _close_row(sums, y, known, flags, frame, y)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def close_linear_rows(
     ramp: LinearFold, known: Known, flags: np.uint32, frame: FramePlanes, start: int, stop: int
 ) -> None:
@@ -68,7 +68,7 @@ def close_linear_rows(
         _close_row(sums, 0, known, flags, frame, y)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def close_segment_rows(
     ramp: SegmentFold, known: Known, flags: np.uint32, frame: FramePlanes, start: int, stop: int
 ) -> None:
@@ -80,7 +80,7 @@ def close_segment_rows(
         _close_row(sums, 0, known, flags, frame, y)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def close_combination_rows(
     ramp: SumFold, known: Known, flags: np.uint32, frame: FramePlanes, start: int, stop: int
 ) -> None:
@@ -92,14 +92,14 @@ def close_combination_rows(
         _close_row(sums, 0, known, flags, frame, y)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _sums_of_a_row(known: Known) -> SumPlanes:
     columns = known[0].shape[1]
     lines = np.empty((4, 1, columns), np.float32)
     return lines[0], lines[1], lines[2], lines[3], np.empty((1, columns), np.uint8)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _clear(sums: SumPlanes) -> None:
     signal, weight, poisson, rnoise, seen = sums
     for plane in (signal, weight, poisson, rnoise):
@@ -107,7 +107,7 @@ def _clear(sums: SumPlanes) -> None:
     seen[:] = np.uint8(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _close_row(sums: SumPlanes, row: int, known: Known, flags: np.uint32, frame: FramePlanes, y: int) -> None:
     """Close a row of sums into row `y` of a frame."""
     signal, weight, poisson, rnoise, seen = sums

@@ -10,9 +10,9 @@ Ramps are added in index order.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from irisdrs.readout.compilation import kernel
 from irisdrs.readout.sampling.linearity import Terms
 from irisdrs.readout.sampling.pixel_sums import (
     R_LIMITS,
@@ -125,7 +125,7 @@ class SumFold(NamedTuple):
     terms: Terms
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def add_rows(ramp: LinearFold, sums: SumPlanes, start: int, stop: int) -> None:
     """Add the rows `start` to `stop` of a ramp to sums of its exposure, which have these rows alone, in place."""
     slope, first, number, flags, table, terms = ramp
@@ -154,7 +154,7 @@ def add_rows(ramp: LinearFold, sums: SumPlanes, start: int, stop: int) -> None:
             seen[y - start, x] |= flags[y, x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def add_segment_rows(ramp: SegmentFold, sums: SumPlanes, start: int, stop: int) -> None:
     """Add rows of a ramp as `add_rows` does."""
     first, mean, comoment, closed_moment, closed_shot, begin, flags, moments, full_time_s, terms = ramp
@@ -193,7 +193,7 @@ def add_segment_rows(ramp: SegmentFold, sums: SumPlanes, start: int, stop: int) 
             seen[y - start, x] |= flags[y, x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def add_combination_rows(ramp: SumFold, sums: SumPlanes, start: int, stop: int) -> None:
     """Add rows of a ramp as `add_rows` does."""
     first, kept, number, flags, guess, table, times, full_time_s, by_ratio, gain, read_noise, terms = ramp
@@ -227,7 +227,7 @@ def add_combination_rows(ramp: SumFold, sums: SumPlanes, start: int, stop: int) 
             seen[y - start, x] |= flags[y, x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _combine_row(
     sums: NDArray[np.float32],
     table: NDArray[np.float32],
@@ -260,7 +260,7 @@ def _combine_row(
         )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _guess_row(
     first: NDArray[np.float32],
     sums: NDArray[np.float32],
@@ -287,7 +287,7 @@ def _guess_row(
             )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def find_entries(
     by_ratio: bool,
     duration: np.float32,
@@ -314,7 +314,7 @@ def find_entries(
         entry[x] += np.uint8(rate[x] >= R_LIMITS[entry[x]])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _guess_pixel(
     first: NDArray[np.float32],
     sums: NDArray[np.float32],

@@ -12,9 +12,9 @@ difference: a high pedestal costs no precision in float32.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from irisdrs.readout.compilation import kernel
 from irisdrs.readout.sampling.linearity import Terms
 
 #: Variance of the converter's rounding to whole numbers, DN^2: no read is better than that.
@@ -85,7 +85,7 @@ class Tile(NamedTuple):
     lines: NDArray[np.int64]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def curve(
     x: np.float32, a1: np.float32, a2: np.float32, a3: np.float32, a4: np.float32, a5: np.float32
 ) -> tuple[np.float32, np.float32]:
@@ -98,7 +98,7 @@ def curve(
     return x * x * q, a1 + x * (q + q + x * slope)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _fetch_counts(ramp: Ramp, row: int, left: int, width: int, tile: Tile, floored: NDArray[np.float32]) -> None:
     """Put the counts of the used reads where their differences will be, and note which pixels have a count of 0.
 
@@ -117,7 +117,7 @@ def _fetch_counts(ramp: Ramp, row: int, left: int, width: int, tile: Tile, floor
         floored[x] = np.float32(lowest[x] == np.float32(0))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def linear_differences(
     ramp: Ramp,
     detector: Detector,
@@ -184,7 +184,7 @@ def linear_differences(
         saturated[x] = np.float32(limit[x] < np.float32(0))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def stripe_columns(ramp: Ramp) -> int:
     """Columns of each stripe of the row offsets."""
     return int(ramp.column_offset.shape[1] // ramp.row_offset.shape[2])

@@ -17,9 +17,9 @@ is rare is done after a row.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from irisdrs.readout.compilation import kernel
 from irisdrs.readout.sampling.linearity import Terms
 from irisdrs.readout.sampling.pixel import (
     after_event,
@@ -39,7 +39,7 @@ _SATURATED = np.uint8(Quality.SATURATED)
 _APART = 48
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fold_rows(
     read: NDArray[np.uint16],
     threshold: NDArray[np.uint16],
@@ -114,7 +114,7 @@ def fold_rows(
             )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def first_rows(
     read: NDArray[np.uint16],
     terms: Terms,
@@ -135,7 +135,7 @@ def first_rows(
             )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fold_segment_rows(
     read: NDArray[np.uint16],
     threshold: NDArray[np.uint16],
@@ -246,7 +246,7 @@ def fold_segment_rows(
                     )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fold_sum_rows(
     read: NDArray[np.uint16],
     threshold: NDArray[np.uint16],

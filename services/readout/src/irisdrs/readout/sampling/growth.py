@@ -4,13 +4,14 @@ As `n_pix_grow_sat=1` of stcal's `flag_saturated_pixels`.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from irisdrs.readout.compilation import kernel
 
 _ADC_MAX = np.uint16(65535)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def grow_rows(
     read: NDArray[np.uint16], threshold: NDArray[np.uint16], grown: NDArray[np.uint16], start: int, stop: int
 ) -> None:

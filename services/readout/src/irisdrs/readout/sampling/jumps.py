@@ -12,9 +12,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from irisdrs.readout.compilation import kernel
 from irisdrs.readout.sampling.differences import Tile
 from irisdrs.readout.sampling.likelihood import Fit, eliminate, invert_diagonal, substitute
 
@@ -42,7 +42,7 @@ class JumpLimits(NamedTuple):
     single_pass: int
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def may_have_step(
     tile: Tile,
     fit: Fit,
@@ -83,7 +83,7 @@ def may_have_step(
         suspect[x] = np.uint8(1) if enough & (excess[x] > np.float32(0)) else np.uint8(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def guess_rate(difference: NDArray[np.float32], interval: NDArray[np.float32], good: NDArray[np.float32]) -> np.float32:
     """Mean rate of the good differences but the steepest one, as `guess_rates`."""
     total = time = top_step = top_time = top = np.float32(0)
@@ -101,7 +101,7 @@ def guess_rate(difference: NDArray[np.float32], interval: NDArray[np.float32], g
     return max(total / time, np.float32(0)) if number > 0 else np.float32(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def steepest_fall(
     difference: NDArray[np.float32],
     interval: NDArray[np.float32],
@@ -153,7 +153,7 @@ def steepest_fall(
     return found, fall, max(rate + slope, np.float32(0))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def drop_steps(
     difference: NDArray[np.float32],
     interval: NDArray[np.float32],
@@ -187,7 +187,7 @@ def drop_steps(
         number -= 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def sort(values: NDArray[np.float32], number: int) -> None:
     """Sort the first `number` values without further memory (Shell 1959, CACM 2, 30; Knuth's gaps 1, 4, 13, ..)."""
     gap = 1
@@ -203,7 +203,7 @@ def sort(values: NDArray[np.float32], number: int) -> None:
         gap //= 3
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def median_of_sorted(values: NDArray[np.float32], number: int) -> np.float32:
     """Median of the first `number` sorted values."""
     half = number // 2
@@ -211,7 +211,7 @@ def median_of_sorted(values: NDArray[np.float32], number: int) -> np.float32:
     return np.float32(0.5 * (lower + values[half]))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def deviation(
     steepness: np.float32,
     median: np.float32,
@@ -225,7 +225,7 @@ def deviation(
     return abs(steepness - median) * interval / math.sqrt(variance) if variance > np.float32(0) else np.float32(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def drop_outliers(
     difference: NDArray[np.float32],
     interval: NDArray[np.float32],
@@ -268,7 +268,7 @@ def drop_outliers(
     return jumps
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _gather(steepness: NDArray[np.float32], good: NDArray[np.float32], values: NDArray[np.float32]) -> int:
     number = 0
     for j in range(1, len(steepness)):
@@ -278,7 +278,7 @@ def _gather(steepness: NDArray[np.float32], good: NDArray[np.float32], values: N
     return number
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _drop_beyond(
     steepness: NDArray[np.float32],
     interval: NDArray[np.float32],
@@ -297,7 +297,7 @@ def _drop_beyond(
     return jumps
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _median_without_largest(
     values: NDArray[np.float32], number: int, limits: JumpLimits
 ) -> tuple[np.float32, np.float32]:
@@ -314,7 +314,7 @@ def _median_without_largest(
     return values[0], limits.two
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _drop_largest(
     steepness: NDArray[np.float32],
     interval: NDArray[np.float32],

@@ -22,9 +22,9 @@ rho_j^2 / (q_j - u_j^2 / c) (Brandt 2024, PASP 136, 045005).
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from irisdrs.readout.compilation import kernel
 from irisdrs.readout.sampling.differences import Tile
 
 #: Less than any rate, DN/s.
@@ -65,7 +65,7 @@ class Fit(NamedTuple):
     number: NDArray[np.float32]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def eliminate(
     residual: np.float32,
     interval: np.float32,
@@ -84,19 +84,19 @@ def eliminate(
     return residual + carry * residual_before, interval + carry * lever_before, weight
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def substitute(right: np.float32, noise: np.float32, weight: np.float32, after: np.float32) -> np.float32:
     """One step of the backward substitution."""
     return weight * (right + noise * after)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def invert_diagonal(noise: np.float32, weight: np.float32, after: np.float32) -> np.float32:
     """One step of the diagonal of the inverse covariance."""
     return weight * (np.float32(1) + noise * noise * weight * after)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def guess_rates(tile: Tile, interval: NDArray[np.float32], fit: Fit, width: int) -> None:
     """Mean rate of the good differences but the steepest one, which may be a cosmic ray; not negative.
 
@@ -127,7 +127,7 @@ def guess_rates(tile: Tile, interval: NDArray[np.float32], fit: Fit, width: int)
         fit.rate[x] = max(step / max(time, _SHORT), np.float32(0))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def factorise(tile: Tile, interval: NDArray[np.float32], fit: Fit, width: int) -> None:
     """Factorise the covariance for the guessed rates: fills the tile's last three planes and the sums a, b, c."""
     for x in range(width):
@@ -158,7 +158,7 @@ def factorise(tile: Tile, interval: NDArray[np.float32], fit: Fit, width: int) -
             fit.c[x] += w * z * z
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def improve_rates(fit: Fit, width: int) -> None:
     """The factorised fit's rate, not negative, as the next guess."""
     for x in range(width):
@@ -166,7 +166,7 @@ def improve_rates(fit: Fit, width: int) -> None:
             fit.rate[x] = max(fit.rate[x] + fit.b[x] / fit.c[x], np.float32(0))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def spread(tile: Tile, interval: NDArray[np.float32], fit: Fit, width: int, after: NDArray[np.float32]) -> None:
     """Variances of the factorised fit's rate, whose weights u are C^-1 dt: as `spread_of_weights`.
 
@@ -192,7 +192,7 @@ def spread(tile: Tile, interval: NDArray[np.float32], fit: Fit, width: int, afte
     _scale_variances(fit, width)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def spread_of_weights(tile: Tile, interval: NDArray[np.float32], fit: Fit, width: int) -> None:
     """Variances of sum u d / c with the weights u in the tile's levers: exact for any weights and times.
 
@@ -212,7 +212,7 @@ def spread_of_weights(tile: Tile, interval: NDArray[np.float32], fit: Fit, width
     _scale_variances(fit, width)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _scale_variances(fit: Fit, width: int) -> None:
     """From sums over weights to the variances of a rate; 0 without a good difference."""
     for x in range(width):

@@ -11,9 +11,9 @@ All functions work on the differences of one pixel, float32 (used reads,), as in
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from irisdrs.readout.compilation import kernel
 from irisdrs.readout.sampling.fixsen import POWERS, RATIOS
 
 #: Modes, as the kernels know them.
@@ -23,7 +23,7 @@ LIKELIHOOD, LEAST_SQUARES, FIXSEN, FOWLER, CDS = range(5)
 OWN_CLASS = -1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def difference_weights(
     mode: int,
     fowler_reads: int,
@@ -70,7 +70,7 @@ def difference_weights(
         j = stop + 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _fowler(start: int, stop: int, reads: int, weight: NDArray[np.float32]) -> None:
     """Mean of the last reads minus mean of the first: the weights rise over the first group, and fall over the last."""
     differences = stop - start
@@ -79,7 +79,7 @@ def _fowler(start: int, stop: int, reads: int, weight: NDArray[np.float32]) -> N
         weight[j] = np.float32(min(j - start + 1, stop - j, group))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _least_squares(
     start: int, stop: int, interval: NDArray[np.float32], power: float, weight: NDArray[np.float32]
 ) -> None:
@@ -112,13 +112,13 @@ def _least_squares(
         weight[j] *= scale
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def read_weight(time: float, middle: float, power: float) -> float:
     """Weight of a read at a time since the first of its segment (Fixsen et al. 2000, PASP 112, 1350)."""
     return 1.0 if power == 0.0 else (abs(time - middle) / middle) ** power
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def power_class_of(
     difference: NDArray[np.float32], noise: NDArray[np.float32], start: int, stop: int, inverse_gain: np.float32
 ) -> int:

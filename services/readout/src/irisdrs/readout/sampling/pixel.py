@@ -7,8 +7,8 @@ to vector instructions.
 """
 
 import numpy as np
-from numba import njit
 
+from irisdrs.readout.compilation import kernel
 from irisdrs.shared.quality import Quality
 
 _SATURATED = np.uint8(Quality.SATURATED)
@@ -16,7 +16,7 @@ _JUMP = np.uint8(Quality.JUMP_DET)
 _AD_FLOOR = np.uint8(Quality.AD_FLOOR)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def linearised(
     count: np.uint16,
     column_offset: np.float32,
@@ -32,7 +32,7 @@ def linearised(
     return x * (a1 + x * (a2 + x * (a3 + x * (a4 + x * a5))))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def above_first(
     count: np.uint16,
     column_offset: np.float32,
@@ -53,7 +53,7 @@ def above_first(
     return (x - first) + x * ((a1 - np.float32(1)) + x * (a2 + x * (a3 + x * (a4 + x * a5))))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def latch(flags: np.uint8, count: np.uint16, threshold: np.uint16) -> np.uint8:
     """Flags of a ramp after a raw count: what was set stays, SATURATED and AD_FLOOR come."""
     saturated = _SATURATED if count >= threshold else np.uint8(0)
@@ -61,7 +61,7 @@ def latch(flags: np.uint8, count: np.uint16, threshold: np.uint16) -> np.uint8:
     return np.uint8(flags | saturated | floor)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def update(
     value: np.float32, mean: np.float32, comoment: np.float32, gain: np.float32, lever: np.float32
 ) -> tuple[np.float32, np.float32]:
@@ -70,7 +70,7 @@ def update(
     return new_mean, comoment + lever * (value - new_mean)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fold_pixel(
     count: np.uint16,
     threshold: np.uint16,
@@ -101,7 +101,7 @@ def fold_pixel(
     return new_mean, new_comoment, np.uint16(number + (np.uint16(latest - number) if good else np.uint16(0))), latched
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def stands_out(
     difference: np.float32,
     comoment: np.float32,
@@ -124,7 +124,7 @@ def stands_out(
     return is_far & (moment >= least_moment)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def even_factors(
     reads: np.float32, half_interval: np.float32, twelfth: np.float32
 ) -> tuple[np.float32, np.float32, np.float32]:
@@ -142,7 +142,7 @@ def even_factors(
     return np.float32(1) / number, lever, (reads * reads - np.float32(1)) * reads * twelfth
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fold_into_segment(
     count: np.uint16,
     threshold: np.uint16,
@@ -180,7 +180,7 @@ def fold_into_segment(
     return new_mean, new_comoment, np.uint8(1) if (is_open & (bad | jumps)) | (count == 0) else np.uint8(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fold_segment_pixel(
     count: np.uint16,
     threshold: np.uint16,
@@ -224,7 +224,7 @@ def fold_segment_pixel(
     return value, new_mean, new_comoment, event
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def after_event(
     count: np.uint16, threshold: np.uint16, latest: int, begin: np.uint16, flags: np.uint8
 ) -> tuple[np.uint16, np.uint8]:
@@ -242,7 +242,7 @@ def after_event(
     return np.uint16(latest), np.uint8(flags | _JUMP)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fold_sum_pixel(
     count: np.uint16,
     threshold: np.uint16,

@@ -7,8 +7,8 @@ mean is said there.
 import math
 
 import numpy as np
-from numba import njit
 
+from irisdrs.readout.compilation import kernel
 from irisdrs.readout.sampling.fixsen import RATIOS
 from irisdrs.readout.sampling.linearity import linearity_slope
 from irisdrs.readout.sampling.optimal import ENTRIES, entries
@@ -30,10 +30,10 @@ _MARGIN = np.float32(0.01)
 #: Weight, weighted signal, Poisson and read-noise variance that a ramp adds to the sums of its exposure.
 Share = tuple[np.float32, np.float32, np.float32, np.float32]
 
-_slope = njit(nogil=True, cache=True, error_model="numpy")(linearity_slope)
+_slope = kernel(linearity_slope)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def slope_at_level(
     level: np.float32, a1: np.float32, a2: np.float32, a3: np.float32, a4: np.float32, a5: np.float32
 ) -> np.float32:
@@ -49,7 +49,7 @@ def slope_at_level(
     return slope if slope > np.float32(0) else np.float32(1)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def noise_growth(
     first: np.float32,
     slope: np.float32,
@@ -65,7 +65,7 @@ def noise_growth(
     return steep * steep
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def segment_share(
     comoment: np.float32, moment: np.float32, shot: np.float32, growth: np.float32, full_time_s: np.float32
 ) -> Share:
@@ -88,7 +88,7 @@ def segment_share(
     return w, w * (comoment / moment), w * w * (shot / moment / moment), w * w * (growth / moment)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def combination_share(
     rate: np.float32,
     duration: np.float32,
@@ -102,7 +102,7 @@ def combination_share(
     return w, w * rate, w * w * poisson, w * w * rnoise * growth
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def combination_entry(
     by_ratio: bool,
     rate: np.float32,
@@ -118,7 +118,7 @@ def combination_entry(
     return entry_of_r(rate * cadence, gain * read_noise * read_noise)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def entry_of_r(photons: np.float32, noise: np.float32) -> int:
     """Nearest entry of log r, r = f dt / (g sr^2), within the table."""
     if not photons > np.float32(0):
@@ -130,7 +130,7 @@ def entry_of_r(photons: np.float32, noise: np.float32) -> int:
     return entry
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def entry_before(bits: np.int32) -> np.int32:
     """The entry of an r whose float32 has these bits, or the one before it; at most the last but one.
 
@@ -141,7 +141,7 @@ def entry_before(bits: np.int32) -> np.int32:
     return np.int32(min(max(place + np.float32(1), np.float32(0)), np.float32(ENTRIES - 2)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def entry_of_ratio(electrons: np.float32, noise_electrons: np.float32) -> int:
     """Class of the signal-to-noise ratio S / sqrt(sr^2 + S) of a ramp, in electrons."""
     if not electrons > np.float32(0):
@@ -153,7 +153,7 @@ def entry_of_ratio(electrons: np.float32, noise_electrons: np.float32) -> int:
     return entry
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def close_pixel(
     gain: np.float32,
     read_noise: np.float32,

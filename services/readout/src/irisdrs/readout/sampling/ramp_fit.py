@@ -10,9 +10,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from irisdrs.readout.compilation import kernel
 from irisdrs.readout.sampling import likelihood
 from irisdrs.readout.sampling.differences import Detector, Ramp, Tile, linear_differences, stripe_columns
 from irisdrs.readout.sampling.fixsen import POWERS
@@ -121,7 +121,7 @@ class Pixel(NamedTuple):
     third: NDArray[np.float32]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fit_rows(ramp: Ramp, detector: Detector, method: Method, planes: Planes, start: int, stop: int) -> None:
     """Fit the rows `start` to `stop`, in place."""
     used = max(len(ramp.used), 1)
@@ -140,7 +140,7 @@ def fit_rows(ramp: Ramp, detector: Detector, method: Method, planes: Planes, sta
                 fit_columns(ramp, detector, method, planes, row, left, width, tile, sums, suspect, pixel, common)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _aligned_lines(number: int) -> NDArray[np.float32]:
     """Scratch, float32 (number, tile columns), uninitialised. Its lines begin with a line of the cache.
 
@@ -152,7 +152,7 @@ def _aligned_lines(number: int) -> NDArray[np.float32]:
     return room[skip : skip + values].reshape(number, _TILE_COLUMNS)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fit_columns(
     ramp: Ramp,
     detector: Detector,
@@ -195,7 +195,7 @@ def fit_columns(
     _store(method, planes, fit, row, left, width, saturated, floored, suspect, lines[0])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _drop_jumps(
     ramp: Ramp,
     method: Method,
@@ -262,7 +262,7 @@ def _drop_jumps(
         likelihood.guess_rates(tile, ramp.interval, fit, width)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _take_pixel(tile: Tile, x: int, pixel: Pixel) -> None:
     """Copy a column of the tile."""
     for j in range(len(pixel.good)):
@@ -272,7 +272,7 @@ def _take_pixel(tile: Tile, x: int, pixel: Pixel) -> None:
         pixel.good[j] = np.float32(is_good)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _fit_tile(
     ramp: Ramp,
     method: Method,
@@ -299,7 +299,7 @@ def _fit_tile(
         fit.a[x] = max(fit.a[x] - fit.b[x] * fit.b[x] * inverse, np.float32(0))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _weigh_linearly(
     ramp: Ramp,
     method: Method,
@@ -341,7 +341,7 @@ def _weigh_linearly(
         fit.a[x], fit.b[x], fit.c[x] = np.float32(0), b, c
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _is_whole(usable: NDArray[np.bool_]) -> bool:
     """Whether all differences between the used reads may be used, so that a good pixel has one segment."""
     number = 0
@@ -350,7 +350,7 @@ def _is_whole(usable: NDArray[np.bool_]) -> bool:
     return number == len(usable) - 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def common_weights(interval: NDArray[np.float32], method: Method) -> NDArray[np.float32]:
     """Weights of pixels without a flaw, for each class of powers."""
     used = max(len(interval), 1)
@@ -372,7 +372,7 @@ def common_weights(interval: NDArray[np.float32], method: Method) -> NDArray[np.
     return found
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _store(
     method: Method,
     planes: Planes,

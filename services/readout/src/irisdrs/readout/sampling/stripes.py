@@ -1,11 +1,12 @@
 """Values that stripes of a row's columns share, spread over the columns: for the kernels of the fold."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from irisdrs.readout.compilation import kernel
 
-@njit(nogil=True, cache=True, error_model="numpy")
+
+@kernel
 def fill_line(stripes: NDArray[np.float32], stripe_columns: int, line: NDArray[np.float32]) -> None:
     """Fill a row with the values of its stripes, in place.
 
