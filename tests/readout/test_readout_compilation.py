@@ -33,24 +33,45 @@ with install_listener("numba:run_pass", heard):
 """
 
 
-@pytest.mark.parametrize("chosen", [False, True])
-def test_a_kernel_is_compiled_anew_when_one_that_it_calls_has_changed(tmp_path: Path, chosen: bool) -> None:
+def called(folder: Path, environment: dict[str, str]) -> str:
+    """What the kernel gives, and whether it was compiled."""
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", CALL], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """Two kernels, one of which calls the other."""
     package = tmp_path / "arithmetic"
     (package / "sampling").mkdir(parents=True)
     shutil.copy(compilation.__file__, package)
     (package / "sampling" / "caller.py").write_text(CALLER)
-    environment = os.environ | ({"NUMBA_CACHE_DIR": str(tmp_path / "kept")} if chosen else {})
+    (package / "sampling" / "callee.py").write_text(CALLEE.format(number=1))
+    return package
+
+
+@pytest.mark.parametrize("place", ["arithmetic", "chosen", "user"])
+def test_a_kernel_is_compiled_anew_when_one_that_it_calls_has_changed(package: Path, place: str) -> None:
+    folder = package.parent
+    environment = os.environ | {"XDG_CACHE_HOME": str(folder / "user")}
+    if place == "chosen":
+        environment["NUMBA_CACHE_DIR"] = str(folder / "chosen")
+    elif place == "user":
+        (package / "sampling" / "__pycache__").touch()  # as a folder that cannot be written to: root may run this
     said = []
     for number in (1, 1, 2, 2):
         (package / "sampling" / "callee.py").write_text(CALLEE.format(number=number))
-        done = subprocess.run(
-            [sys.executable, "-B", "-c", CALL],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        said.append(done.stdout.strip())
-    assert said == ["2 True", "2 False", "3 True", "3 False"], "what it gives, and whether it was compiled"
+        said.append(called(folder, environment))
+    assert said == ["2 True", "2 False", "3 True", "3 False"]
+    assert {path.relative_to(folder).parts[0] for path in folder.rglob("*.nbi")} == {place}
+
+
+def test_a_kernel_is_compiled_anew_when_the_way_in_which_all_are_has_changed(package: Path) -> None:
+    said = [called(package.parent, dict(os.environ))]
+    with (package / "compilation.py").open("a") as file:
+        file.write("\n# Other options.\n")
+    said.append(called(package.parent, dict(os.environ)))
+    assert said == ["2 True", "2 True"]

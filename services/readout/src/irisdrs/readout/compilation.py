@@ -35,9 +35,9 @@ def kernel(function: F) -> "Dispatcher[F]":
 
 @functools.cache
 def _sources() -> str:
-    """SHA-256 of the sources of all kernels, and of the flags, of which alone they know beside."""
-    found = hashlib.sha256()
-    for path in (*sorted((Path(__file__).parent / "sampling").glob("*.py")), Path(quality.__file__)):
+    """SHA-256 of the sources of all kernels, of the flags, of which alone they know beside, and of how they compile."""
+    here, found = Path(__file__), hashlib.sha256()
+    for path in (*sorted((here.parent / "sampling").glob("*.py")), Path(quality.__file__), here):
         found.update(hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
 

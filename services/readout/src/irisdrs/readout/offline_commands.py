@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
 import numpy as np
@@ -45,6 +45,11 @@ ResetTime = Annotated[
 ]
 
 
+def _file(words: str, panel: str | None = None) -> Any:
+    """An option that names a file, in a panel of the help."""
+    return typer.Option(exists=True, dir_okay=False, help=words, rich_help_panel=panel)
+
+
 def fit(
     files: Files,
     mode: Annotated[
@@ -71,39 +76,19 @@ def fit(
     grow_saturation: Annotated[
         bool, typer.Option("--grow-saturation", help="The eight neighbours of a saturated pixel are saturated too")
     ] = False,
-    reject_reads: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Table of telemetry: leave out reads")
-    ] = None,
+    reject_reads: Annotated[Path | None, _file("Table of telemetry: leave out reads")] = None,
     reject_intervals: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Table of telemetry: leave out intervals, with their photons"),
+        Path | None, _file("Table of telemetry: leave out intervals, with their photons")
     ] = None,
     minimum: Annotated[float | None, typer.Option(help="Smallest value of the tables to use")] = None,
     maximum: Annotated[float | None, typer.Option(help="Largest value of the tables to use")] = None,
     read_time: ReadTime = None,
     reset_time: ResetTime = None,
     nonlincoeff: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Linearity coefficients: a_0 to a_5, or five planes of iris_readout",
-            rich_help_panel="References",
-        ),
+        Path | None, _file("Linearity coefficients: a_0 to a_5, or five planes of iris_readout", "References")
     ] = None,
-    saturation: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Count from which on a pixel is saturated, DN",
-            rich_help_panel="References",
-        ),
-    ] = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Flags of bad pixels, as in DQ", rich_help_panel="References"),
-    ] = None,
+    saturation: Annotated[Path | None, _file("Count from which on a pixel is saturated, DN", "References")] = None,
+    mask: Annotated[Path | None, _file("Flags of bad pixels, as in DQ", "References")] = None,
     gain: Annotated[
         str | None, typer.Option(help="File, or a number: electrons per DN", rich_help_panel="References")
     ] = None,
@@ -126,13 +111,7 @@ def fit(
         ),
     ] = None,
     refpix: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Kernels from `iris readout refpix`, which take correlated noise off the rows",
-            rich_help_panel="References",
-        ),
+        Path | None, _file("Kernels from `iris readout refpix`, which take correlated noise off the rows", "References")
     ] = None,
     crds_path: Annotated[
         Path | None,
